@@ -1,0 +1,31 @@
+#pragma once
+
+#include "hw/device_profile.hpp"
+#include "model/model_spec.hpp"
+
+namespace orrery {
+
+/// How an engine turns device memory into KV blocks (calibration/engines: fitted to the counts real servers logged).
+struct MemoryPolicy {
+  enum class Fraction { of_total, of_total_static, of_free };  ///< vLLM / SGLang / TensorRT-LLM meaning
+  Fraction fraction_of = Fraction::of_total;
+  double fraction = 0.9;              ///< gpu_memory_utilization, mem_fraction_static, free_gpu_memory_fraction
+  double non_torch_bytes = 0;         ///< CUDA context, NCCL buffers
+  double activation_bytes_fixed = 0;
+  double activation_bytes_per_token = 0;  ///< times max_num_batched_tokens times hidden size
+  int block_size = 16;
+};
+
+struct KvCapacity {
+  double weight_bytes = 0, overhead_bytes = 0, kv_bytes = 0;  ///< per GPU
+  double block_bytes = 0;
+  std::int64_t blocks = 0;            ///< as the engine logs them, the reserved null block included
+  std::int64_t tokens() const;        ///< usable
+  int block_size = 16;
+};
+
+/// Errors: ConfigError (infeasible) naming weights, budget and the smallest split or format that fits.
+KvCapacity kv_capacity(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
+                       const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens max_model_len);
+
+}  // namespace orrery

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "ops/batch_shape.hpp"
+#include "ops/kernel_call.hpp"
+#include "ops/shard.hpp"
+
+namespace orrery {
+
+/// What an engine does with the small kernels between GEMMs; part of a KernelPlan (sim/cost), seen by lowering.
+struct Fusion {
+  bool norm_residual = true;       ///< RMSNorm and residual add in one kernel
+  bool activation_mul = true;      ///< SwiGLU's silu and product in one kernel
+  bool rope_kv_write = false;      ///< RoPE and the KV-cache write in one kernel
+  bool quant_into_norm = false;    ///< activation quantisation folded into norm and activation kernels
+};
+
+/// Number formats of a deployment, chosen apart from the model.
+struct Precision {
+  DType activation = DType::bf16;  ///< residual stream and attention
+  DType weight = DType::bf16;      ///< linear layers' parameters as stored
+  DType compute = DType::bf16;     ///< linear layers' arithmetic (fp8 for W8A8, bf16 for W4A16)
+  DType kv_cache = DType::bf16;
+  DType lm_head = DType::bf16;     ///< embeddings and LM head are rarely quantised
+};
+
+/// What lowering needs besides the batch: the split, the formats and the fusion choices.
+struct LoweringContext {
+  Shard shard;
+  Precision precision;
+  Fusion fusion;
+};
+
+/// One architecture component with its sizes bound (a linear layer, an attention, a norm, ...): what it computes for a
+/// batch on one rank, what it stores, and what each sequence keeps. Never how long it takes.
+class Operator {
+ public:
+  virtual ~Operator() = default;
+  /// Appends the kernel calls of one execution on one rank.
+  virtual void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const = 0;
+  /// Parameters over the whole model, unsharded (for counting).
+  virtual double parameters() const { return 0; }
+  /// Bytes of parameters one rank holds.
+  virtual double weight_bytes(const LoweringContext&) const { return 0; }
+  /// Bytes of KV cache or state that one sequence with `context` tokens keeps on one rank.
+  virtual double state_bytes(Tokens /*context*/, const LoweringContext&) const { return 0; }
+};
+
+using OperatorPtr = std::shared_ptr<const Operator>;
+
+}  // namespace orrery

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+
+namespace orrery {
+
+/// How one replica's model is split. Sizes multiply to its GPUs: tp * pp * dp (ep spans tp * dp).
+struct Shard {
+  int tp = 1;  ///< tensor parallel: heads and hidden widths are divided
+  int pp = 1;  ///< pipeline parallel: layers are divided
+  int dp = 1;  ///< data parallel ranks stepping in lockstep (attention of MoE models)
+  int ep = 1;  ///< expert parallel
+  int gpus() const { return tp * pp * dp; }
+};
+
+}  // namespace orrery
