@@ -28,7 +28,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
   std::string best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const auto& c : candidates) {
     const std::size_t d = edit_distance(word, c);
     if (d < best_distance) best = c, best_distance = d;
@@ -37,7 +37,8 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
 }
 
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates) {
-  if (const std::string near = nearest(word, candidates); !near.empty()) return "did you mean '" + near + "'?";
+  if (const std::string near = nearest(word, candidates); !near.empty())
+    return "did you mean '" + near + "'?";
   std::string list = "valid values:";
   for (const auto& c : candidates) list += " " + c;
   return list;

@@ -10,12 +10,12 @@ namespace orrery {
 /// What the process tells its caller (docs/reference: exit codes).
 enum class ExitCode : int {
   ok = 0,
-  slo_missed = 1,   ///< an SLO or assertion failed
-  usage = 2,        ///< the command line is wrong
-  bad_input = 3,    ///< a file or value is wrong
-  no_device = 4,    ///< a required measurement or device is absent
-  infeasible = 5,   ///< does not fit, or no plan meets the SLO
-  internal = 70,    ///< a bug
+  slo_missed = 1,  ///< an SLO or assertion failed
+  usage = 2,       ///< the command line is wrong
+  bad_input = 3,   ///< a file or value is wrong
+  no_device = 4,   ///< a required measurement or device is absent
+  infeasible = 5,  ///< does not fit, or no plan meets the SLO
+  internal = 70,   ///< a bug
 };
 
 /// The user's input is wrong or cannot be served. Thrown anywhere, caught only in tools/.
@@ -51,7 +51,8 @@ class InternalError : public std::logic_error {
 
 [[noreturn]] void check_failed(const char* expression, const char* file, int line, const std::string& why);
 
-/// The candidate nearest to `word` (edit distance at most a third of its length), or "" when none is near.
+/// The candidate nearest to `word` (edit distance at most 2, or a third of its length), or "" when none is
+/// near.
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
 
 /// "Did you mean --x?" when something is near, else the list of valid values: the usual hint.

@@ -25,7 +25,9 @@ void blank_non_finite(std::string& text) {
   }
 }
 
-std::string kind_of(const Json& v) { return v.is_string() ? v.dump() : v.dump().substr(0, 60); }
+std::string kind_of(const Json& v) {
+  return v.is_string() ? v.dump() : v.dump().substr(0, 60);
+}
 
 }  // namespace
 
@@ -62,13 +64,15 @@ std::string JsonDocument::line_text(long line) const {
 }
 
 long JsonDocument::line_of(std::string_view pointer) const {
-  // nlohmann::json keeps no positions; finding each key of the path in turn is exact for the files written by people.
+  // nlohmann::json keeps no positions; finding each key of the path in turn is exact for the files written by
+  // people.
   std::size_t at = 0;
   std::stringstream parts{std::string(pointer)};
   std::string part;
   std::getline(parts, part, '/');
   while (std::getline(parts, part, '/')) {
-    const bool index = !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool index =
+        !part.empty() && std::all_of(part.begin(), part.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (index) continue;
     const auto found = text_.find("\"" + part + "\"", at);
     if (found == std::string::npos) break;
@@ -96,7 +100,8 @@ const Json* JsonView::find(const std::string& key) const {
 
 const Json& JsonView::require(const std::string& key) const {
   if (const Json* v = find(key)) return *v;
-  throw ConfigError((pointer_.empty() ? "" : pointer_.substr(1) + ": ") + "missing required key '" + key + "'")
+  throw ConfigError((pointer_.empty() ? "" : pointer_.substr(1) + ": ") + "missing required key '" + key +
+                    "'")
       .at(doc_->path(), doc_->line_of(pointer_));
 }
 
@@ -106,14 +111,19 @@ void JsonView::fail(const std::string& key, const std::string& why, const std::s
   throw ConfigError(where.substr(1) + ": " + why, hint).at(doc_->path(), line, 0, doc_->line_text(line));
 }
 
-bool JsonView::has(const std::string& key) const { return find(key) != nullptr; }
+bool JsonView::has(const std::string& key) const {
+  return find(key) != nullptr;
+}
 
 double JsonView::number(const std::string& key) {
   const Json& v = require(key);
-  if (!v.is_number() || !std::isfinite(v.get<double>())) fail(key, "expected a finite number, found " + kind_of(v));
+  if (!v.is_number() || !std::isfinite(v.get<double>()))
+    fail(key, "expected a finite number, found " + kind_of(v));
   return v.get<double>();
 }
-double JsonView::number_or(const std::string& key, double fallback) { return has(key) ? number(key) : fallback; }
+double JsonView::number_or(const std::string& key, double fallback) {
+  return has(key) ? number(key) : fallback;
+}
 std::optional<double> JsonView::number_if(const std::string& key) {
   return has(key) ? std::optional(number(key)) : std::nullopt;
 }
@@ -150,7 +160,8 @@ std::vector<double> JsonView::numbers(const std::string& key) {
   std::vector<double> out;
   if (!v.is_array()) fail(key, "expected an array of numbers, found " + kind_of(v));
   for (const auto& x : v) {
-    if (!x.is_number() || !std::isfinite(x.get<double>())) fail(key, "expected finite numbers, found " + kind_of(x));
+    if (!x.is_number() || !std::isfinite(x.get<double>()))
+      fail(key, "expected finite numbers, found " + kind_of(x));
     out.push_back(x.get<double>());
   }
   return out;
@@ -168,7 +179,9 @@ std::vector<std::string> JsonView::texts_or(const std::string& key, std::vector<
   return out;
 }
 
-JsonView JsonView::object(const std::string& key) { return {doc_, require(key), pointer_ + "/" + key}; }
+JsonView JsonView::object(const std::string& key) {
+  return {doc_, require(key), pointer_ + "/" + key};
+}
 
 std::optional<JsonView> JsonView::object_if(const std::string& key) {
   return has(key) ? std::optional(object(key)) : std::nullopt;
@@ -190,7 +203,9 @@ std::vector<std::string> JsonView::keys() const {
   return out;
 }
 
-const Json& JsonView::raw(const std::string& key) { return require(key); }
+const Json& JsonView::raw(const std::string& key) {
+  return require(key);
+}
 
 void JsonView::finish() const {
   for (auto it = value_->begin(); it != value_->end(); ++it) {

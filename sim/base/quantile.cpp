@@ -13,9 +13,12 @@ double quantile_sorted(std::span<const double> ascending, double p, PercentileMe
     return ascending[static_cast<std::size_t>(std::clamp(rank, 0.0, static_cast<double>(n - 1)))];
   };
   switch (method) {
-    case PercentileMethod::nearest: return at(std::ceil(p * static_cast<double>(n)) - 1.0);
-    case PercentileMethod::mlperf: return at(std::floor(p * static_cast<double>(n)));
-    case PercentileMethod::linear: break;
+    case PercentileMethod::nearest:
+      return at(std::ceil(p * static_cast<double>(n)) - 1.0);
+    case PercentileMethod::mlperf:
+      return at(std::floor(p * static_cast<double>(n)));
+    case PercentileMethod::linear:
+      break;
   }
   const double rank = p * static_cast<double>(n - 1);
   const double below = std::floor(rank);

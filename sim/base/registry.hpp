@@ -10,7 +10,8 @@
 
 namespace orrery {
 
-/// Named alternatives of one kind (trace readers, schedulers, routers, ...). Each lives in one .cpp that ends in
+/// Named alternatives of one kind (trace readers, schedulers, routers, ...). Each lives in one .cpp that ends
+/// in
 ///
 ///   const Registration<Router> round_robin{"round_robin", "each request to the next replica", make};
 ///
@@ -43,7 +44,8 @@ class Registry {
 
   static void add(Entry entry) {
     auto& all = storage();
-    const auto after = std::find_if(all.begin(), all.end(), [&](const Entry& e) { return e.name > entry.name; });
+    const auto after =
+        std::find_if(all.begin(), all.end(), [&](const Entry& e) { return e.name > entry.name; });
     all.insert(after, std::move(entry));  // sorted: the order must not depend on the order of linking
   }
 

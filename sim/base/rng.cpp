@@ -31,9 +31,13 @@ std::uint64_t Rng::next() {
   return result;
 }
 
-double Rng::uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }
+double Rng::uniform() {
+  return static_cast<double>(next() >> 11) * 0x1.0p-53;
+}
 
-double Rng::uniform(double low, double high) { return low + (high - low) * uniform(); }
+double Rng::uniform(double low, double high) {
+  return low + (high - low) * uniform();
+}
 
 std::int64_t Rng::uniform_int(std::int64_t low, std::int64_t high) {
   const auto range = static_cast<std::uint64_t>(high - low) + 1;
@@ -44,14 +48,18 @@ std::int64_t Rng::uniform_int(std::int64_t low, std::int64_t high) {
   return low + static_cast<std::int64_t>(draw % range);
 }
 
-double Rng::exponential(double mean) { return -mean * std::log1p(-uniform()); }
+double Rng::exponential(double mean) {
+  return -mean * std::log1p(-uniform());
+}
 
 double Rng::normal(double mean, double stddev) {
   const double radius = std::sqrt(-2.0 * std::log1p(-uniform()));
   return mean + stddev * radius * std::cos(2.0 * std::numbers::pi * uniform());
 }
 
-double Rng::lognormal(double mu, double sigma) { return std::exp(normal(mu, sigma)); }
+double Rng::lognormal(double mu, double sigma) {
+  return std::exp(normal(mu, sigma));
+}
 
 double Rng::gamma(double shape, double scale) {
   if (shape < 1.0) {
@@ -69,6 +77,8 @@ double Rng::gamma(double shape, double scale) {
   }
 }
 
-double Rng::weibull(double shape, double scale) { return scale * std::pow(-std::log1p(-uniform()), 1.0 / shape); }
+double Rng::weibull(double shape, double scale) {
+  return scale * std::pow(-std::log1p(-uniform()), 1.0 / shape);
+}
 
 }  // namespace orrery

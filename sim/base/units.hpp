@@ -17,8 +17,14 @@ struct Quantity {
   constexpr explicit Quantity(Rep v) : value(v) {}
 
   constexpr auto operator<=>(const Quantity&) const = default;
-  constexpr Quantity& operator+=(Quantity o) { value += o.value; return *this; }
-  constexpr Quantity& operator-=(Quantity o) { value -= o.value; return *this; }
+  constexpr Quantity& operator+=(Quantity o) {
+    value += o.value;
+    return *this;
+  }
+  constexpr Quantity& operator-=(Quantity o) {
+    value -= o.value;
+    return *this;
+  }
   friend constexpr Quantity operator+(Quantity a, Quantity b) { return Quantity(a.value + b.value); }
   friend constexpr Quantity operator-(Quantity a, Quantity b) { return Quantity(a.value - b.value); }
   friend constexpr Quantity operator-(Quantity a) { return Quantity(-a.value); }
@@ -41,9 +47,17 @@ inline constexpr Ps kNever{std::numeric_limits<std::int64_t>::max()};
 inline constexpr double kPsPerSecond = 1e12;
 inline constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-constexpr Seconds to_seconds(Ps t) { return Seconds(static_cast<double>(t.value) / kPsPerSecond); }
-constexpr double to_ms(Ps t) { return static_cast<double>(t.value) * 1e-9; }
-inline Ps to_ps(Seconds s) { return Ps(std::llround(s.value * kPsPerSecond)); }
-inline Ps ps_from_ms(double ms) { return Ps(std::llround(ms * 1e9)); }
+constexpr Seconds to_seconds(Ps t) {
+  return Seconds(static_cast<double>(t.value) / kPsPerSecond);
+}
+constexpr double to_ms(Ps t) {
+  return static_cast<double>(t.value) * 1e-9;
+}
+inline Ps to_ps(Seconds s) {
+  return Ps(std::llround(s.value * kPsPerSecond));
+}
+inline Ps ps_from_ms(double ms) {
+  return Ps(std::llround(ms * 1e9));
+}
 
 }  // namespace orrery

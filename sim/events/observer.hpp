@@ -21,8 +21,8 @@ struct CoreLoad {
   std::int64_t kv_blocks_used = 0, kv_blocks_total = 0;
 };
 
-/// `steps` consecutive decode-only steps of an unchanged set: step j starts where j-1 ended and takes first + slope * j.
-/// Each of `seqs` sequences gets one token at the end of each step.
+/// `steps` consecutive decode-only steps of an unchanged set: step j starts where j-1 ended and takes first +
+/// slope * j. Each of `seqs` sequences gets one token at the end of each step.
 struct DecodeRun {
   CoreId where;
   Ps start{0}, first{0}, slope{0};
@@ -50,22 +50,24 @@ struct MixedStep {
   CoreLoad load;
 };
 
-/// All that happened to one request, told once when it leaves. Times are simulated; `failed` ones carry a reason.
+/// All that happened to one request, told once when it leaves. Times are simulated; `failed` ones carry a
+/// reason.
 struct RequestRecord {
   RequestId id = 0;
   std::int32_t replica = 0;
   std::int32_t client = -1;
   Tokens prompt_tokens = 0, cached_tokens = 0, output_tokens = 0;
   std::int32_t preemptions = 0;
-  Ps arrival{0};       ///< the client sent it
-  Ps queued{0};        ///< the engine's scheduler could first see it (front end done)
-  Ps scheduled{0};     ///< its first chunk started
-  Ps first_token{0};   ///< the client saw the first token
-  Ps done{0};          ///< the client saw the last token
+  Ps arrival{0};                  ///< the client sent it
+  Ps queued{0};                   ///< the engine's scheduler could first see it (front end done)
+  Ps scheduled{0};                ///< its first chunk started
+  Ps first_token{0};              ///< the client saw the first token
+  Ps done{0};                     ///< the client saw the last token
   const char* failure = nullptr;  ///< static text, null = completed
 };
 
-/// Told what happens; changes nothing. Told of runs, never of single decode steps: one that needs steps expands them.
+/// Told what happens; changes nothing. Told of runs, never of single decode steps: one that needs steps
+/// expands them.
 class Observer {
  public:
   virtual ~Observer() = default;

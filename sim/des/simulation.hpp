@@ -1,0 +1,54 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cost/step_pricer.hpp"
+#include "events/observer.hpp"
+#include "serving/config.hpp"
+#include "workload/request.hpp"
+
+namespace orrery {
+
+/// One replica: an engine on its GPUs. Replicas with the same pricer share its tables.
+struct ReplicaConfig {
+  SchedulerConfig scheduler;
+  KvConfig kv;
+  FrontEnd front_end;
+  std::shared_ptr<StepPricer> pricer;
+  int engine_cores = 1;  ///< data-parallel ranks; only 1 so far
+};
+
+struct ClusterConfig {
+  std::vector<ReplicaConfig> replicas;
+  std::string router = "round_robin";  ///< Registry<Routers>
+  std::uint64_t seed = 0;
+  bool stepwise = false;  ///< the slow twin: one step at a time; bit-equal results
+  Ps until = kNever;      ///< cut-off: requests not finished by then are dropped from the records
+  const std::atomic<bool>* stop = nullptr;  ///< set by Ctrl-C: ends the run at the next event
+};
+
+/// What the run itself knows at its end; metrics come from observers.
+struct SimulationResult {
+  Ps end{0};  ///< last completion, or the cut-off
+  std::int64_t requests = 0, completed = 0, failed = 0, unfinished = 0;
+  std::int64_t steps = 0;   ///< engine steps simulated (a decode run counts each of its steps)
+  std::int64_t events = 0;  ///< events handled
+  std::int64_t preemptions = 0;
+  std::int64_t prefix_hit_tokens = 0, prefix_query_tokens = 0;
+  std::int64_t peak_running = 0, peak_waiting = 0;
+  std::vector<Ps> busy;  ///< per replica: time its GPU was stepping
+  bool interrupted = false;
+};
+
+/// Replays `source` through the cluster. Deterministic: same configuration, source and seed give the same
+/// calls to the observers in the same order. Errors: ConfigError for settings that cannot run (zero replicas,
+/// budget below max_num_seqs, unknown scheduler or router, no KV blocks).
+SimulationResult simulate(const ClusterConfig& cluster, RequestSource& source,
+                          std::span<Observer* const> observers);
+
+}  // namespace orrery

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/units.hpp"
+
+namespace orrery {
+
+/// Scheduler settings under vLLM's names; other engines' profiles map theirs onto them.
+struct SchedulerConfig {
+  std::string scheduler = "vllm-v1";  ///< Registry<Schedulers>: vllm-v1, sglang, trtllm
+  std::int64_t max_num_seqs = 256;
+  Tokens max_num_batched_tokens = 8192;
+  Tokens max_model_len = 131072;
+  bool enable_chunked_prefill = true;
+  Tokens long_prefill_token_threshold = 0;  ///< 0 = no cap on one prompt's chunk
+  bool reserve_full_isl = true;             ///< admit only if the whole prompt fits the free KV blocks
+  std::string scheduling_policy = "fcfs";   ///< fcfs | priority (lower number first)
+  bool async_scheduling = true;             ///< the next step is planned while the present one runs
+  bool enable_mixed_chunk = true;           ///< SGLang: false = prefill batches stop decoding
+  double new_token_ratio = 0.0;             ///< SGLang: share of the remaining output reserved at admission
+};
+
+/// KV block pool of one engine core.
+struct KvConfig {
+  std::int64_t blocks = 0;  ///< as logged by the engine, the reserved null block included
+  int block_size = 16;      ///< tokens
+  bool enable_prefix_caching = true;
+};
+
+/// Time between a client and the scheduler, per request. A client's TTFT includes both directions.
+struct FrontEnd {
+  Ps in{0};                   ///< HTTP, parsing, queue hand-over
+  Ps in_per_prompt_token{0};  ///< tokenisation
+  Ps out{0};                  ///< detokenise and stream back
+};
+
+}  // namespace orrery

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/registry.hpp"
+#include "base/rng.hpp"
+#include "workload/request.hpp"
+
+namespace orrery {
+
+/// What a router may know of a replica when a request arrives.
+struct ReplicaView {
+  std::int64_t outstanding_requests = 0;  ///< sent to it and not finished
+  Tokens outstanding_tokens = 0;          ///< prompt and output tokens of those requests
+  std::int64_t kv_blocks_free = 0;
+};
+
+/// Answers how many prompt tokens of a request a replica holds in its prefix cache.
+class PrefixProbe {
+ public:
+  virtual ~PrefixProbe() = default;
+  virtual Tokens cached_tokens(int replica, const Request& request) const = 0;
+};
+
+/// Chooses a replica for each request; a pure decision, ties to the lowest index.
+class Router {
+ public:
+  virtual ~Router() = default;
+  virtual int route(const Request& request, std::span<const ReplicaView> replicas,
+                    const PrefixProbe& probe) = 0;
+};
+
+struct Routers {
+  static constexpr const char* kind = "router";
+  using Factory = std::unique_ptr<Router> (*)(std::uint64_t seed);
+};
+
+}  // namespace orrery
