@@ -5,12 +5,13 @@
 
 namespace orrery {
 
-/// How an engine turns device memory into KV blocks (calibration/engines: fitted to the counts real servers logged).
+/// How an engine turns device memory into KV blocks (calibration/engines: fitted to the counts real servers
+/// logged).
 struct MemoryPolicy {
   enum class Fraction { of_total, of_total_static, of_free };  ///< vLLM / SGLang / TensorRT-LLM meaning
   Fraction fraction_of = Fraction::of_total;
-  double fraction = 0.9;              ///< gpu_memory_utilization, mem_fraction_static, free_gpu_memory_fraction
-  double non_torch_bytes = 0;         ///< CUDA context, NCCL buffers
+  double fraction = 0.9;       ///< gpu_memory_utilization, mem_fraction_static, free_gpu_memory_fraction
+  double non_torch_bytes = 0;  ///< CUDA context, NCCL buffers
   double activation_bytes_fixed = 0;
   double activation_bytes_per_token = 0;  ///< times max_num_batched_tokens times hidden size
   int block_size = 16;
@@ -19,8 +20,8 @@ struct MemoryPolicy {
 struct KvCapacity {
   double weight_bytes = 0, overhead_bytes = 0, kv_bytes = 0;  ///< per GPU
   double block_bytes = 0;
-  std::int64_t blocks = 0;            ///< as the engine logs them, the reserved null block included
-  std::int64_t tokens() const;        ///< usable
+  std::int64_t blocks = 0;      ///< as the engine logs them, the reserved null block included
+  std::int64_t tokens() const;  ///< usable
   int block_size = 16;
 };
 

@@ -30,12 +30,13 @@ struct KernelTime {
   Provenance provenance = Provenance::analytic;
 };
 
-/// How far predictions of one kernel class are off, from rows held out of the fit: the input of the error bars.
-/// Residuals of a class are one common factor exp(N(bias, sigma)) within a run (architecture: error bars).
+/// How far predictions of one kernel class are off, from rows held out of the fit: the input of the error
+/// bars. Residuals of a class are one common factor exp(N(bias, sigma)) within a run (architecture: error
+/// bars).
 struct ClassError {
-  double median_abs = 0;   ///< median |predicted/measured - 1|
+  double median_abs = 0;  ///< median |predicted/measured - 1|
   double p90_abs = 0;
-  double log_sigma = 0;    ///< standard deviation of log(predicted/measured) over shapes
+  double log_sigma = 0;  ///< standard deviation of log(predicted/measured) over shapes
 };
 
 /// Prices one kernel call on one device. Immutable after construction; safe to share between threads.
@@ -50,15 +51,15 @@ class KernelCostModel {
 };
 using KernelCostModelPtr = std::shared_ptr<const KernelCostModel>;
 
-/// Registry kind: "roofline", "fitted", "measured". `fit` is the path of a fit.json or measured folder, "" = the
-/// device's own.
+/// Registry kind: "roofline", "fitted", "measured". `fit` is the path of a fit.json or measured folder, "" =
+/// the device's own.
 struct CostModels {
   static constexpr const char* kind = "cost model";
   using Factory = KernelCostModelPtr (*)(const DeviceProfile&, const Topology&, const std::string& fit);
 };
 
-/// The best the device's folder offers: measured, else fitted, each backed by the next for classes it lacks; a device
-/// with a datasheet only gives the roofline.
+/// The best the device's folder offers: measured, else fitted, each backed by the next for classes it lacks;
+/// a device with a datasheet only gives the roofline.
 KernelCostModelPtr best_cost_model(const DeviceProfile& device, const Topology& topology);
 
 }  // namespace orrery

@@ -14,16 +14,17 @@
 
 namespace orrery {
 
-/// A decode set as the price sees it. With windows, `windowed[i]` sums min(context, window_i) and `growing[i]` counts the
-/// sequences still below window_i (whose sum grows by one a step).
+/// A decode set as the price sees it. With windows, `windowed[i]` sums min(context, window_i) and
+/// `growing[i]` counts the sequences still below window_i (whose sum grows by one a step).
 struct DecodeSet {
   std::int64_t seqs = 0;
-  Tokens context = 0;                       ///< KV tokens read in the next step, summed (own new token included)
-  std::array<Tokens, 4> windowed{};         ///< in ModelSpec::windows() order
+  Tokens context = 0;                ///< KV tokens read in the next step, summed (own new token included)
+  std::array<Tokens, 4> windowed{};  ///< in ModelSpec::windows() order
   std::array<std::int64_t, 4> growing{};
 };
 
-/// Prices of consecutive decode steps of an unchanged set: step j (from 0) takes first + slope * j, exactly, for j < steps.
+/// Prices of consecutive decode steps of an unchanged set: step j (from 0) takes first + slope * j, exactly,
+/// for j < steps.
 struct AffinePrice {
   Ps first{0};
   Ps slope{0};
@@ -42,18 +43,18 @@ struct TimeShares {
 /// One priced kernel call, for `orrery explain step`.
 struct PricedCall {
   KernelCall call;
-  KernelTime time;      ///< of one execution
-  Seconds total{0};     ///< with repeat and factors
+  KernelTime time;   ///< of one execution
+  Seconds total{0};  ///< with repeat and factors
 };
 struct StepExplanation {
   std::vector<PricedCall> calls;
   Seconds device{0}, host{0}, total{0};
 };
 
-/// The price of engine steps of one (model, split, device, topology, plan): tables over tokens and logit rows, and per
-/// decode-set size a piecewise affine function of context with integer picosecond coefficients, filled on first use.
-/// Not thread-safe (it fills its tables); one per replica group and thread. Prices depend on their arguments alone,
-/// never on the order of calls.
+/// The price of engine steps of one (model, split, device, topology, plan): tables over tokens and logit
+/// rows, and per decode-set size a piecewise affine function of context with integer picosecond coefficients,
+/// filled on first use. Not thread-safe (it fills its tables); one per replica group and thread. Prices
+/// depend on their arguments alone, never on the order of calls.
 class StepPricer {
  public:
   StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topology topology, KernelPlan plan,
@@ -61,15 +62,16 @@ class StepPricer {
   ~StepPricer();
   StepPricer(StepPricer&&) noexcept;
 
-  /// Price of the next decode-only steps of `set`. `steps` ends at the next knot, at the step where host and device
-  /// time change places, and is at least 1. For every j < steps, decode(set advanced by j).first == first + slope * j.
+  /// Price of the next decode-only steps of `set`. `steps` ends at the next knot, at the step where host and
+  /// device time change places, and is at least 1. For every j < steps, decode(set advanced by j).first ==
+  /// first + slope * j.
   AffinePrice decode(const DecodeSet& set);
 
   /// Price of a step with prefill chunks beside an optional decode set.
   Ps mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks);
 
-  /// Adds the shares of `steps` decode steps (the same run as priced by decode) or of one mixed step to the running
-  /// account; cheap (counts per table entry), expanded by shares().
+  /// Adds the shares of `steps` decode steps (the same run as priced by decode) or of one mixed step to the
+  /// running account; cheap (counts per table entry), expanded by shares().
   void account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps);
   void account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total);
   TimeShares shares() const;

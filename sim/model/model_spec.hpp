@@ -8,19 +8,20 @@
 
 namespace orrery {
 
-/// Attention of one kind of layer (block AttnPattern + KvLayout of the catalogue, as far as dense decoders need it).
+/// Attention of one kind of layer (block AttnPattern + KvLayout of the catalogue, as far as dense decoders
+/// need it).
 struct AttentionParams {
   int heads = 0, kv_heads = 0;
   int head_dim = 0;
-  Tokens window = 0;         ///< keys a query may see, itself included; 0 = all
+  Tokens window = 0;  ///< keys a query may see, itself included; 0 = all
   bool qkv_bias = false, output_bias = false;
-  bool qk_norm = false;      ///< RMSNorm over each head's q and k
+  bool qk_norm = false;  ///< RMSNorm over each head's q and k
 };
 
 /// Feed-forward of one kind of layer.
 struct FfnParams {
   std::int64_t width = 0;
-  bool gated = true;         ///< SwiGLU/GeGLU: three matrices; else two
+  bool gated = true;  ///< SwiGLU/GeGLU: three matrices; else two
   bool bias = false;
 };
 
@@ -28,23 +29,23 @@ struct FfnParams {
 struct LayerKind {
   AttentionParams attention;
   FfnParams ffn;
-  int norms = 2;             ///< RMSNorms over the hidden width per layer (Gemma-2: 4)
+  int norms = 2;  ///< RMSNorms over the hidden width per layer (Gemma-2: 4)
   int count = 0;
 };
 
 /// One LLM: sizes from its config.json through its family map, nothing about devices or engines.
 struct ModelSpec {
-  std::string name;                 ///< "llama-3.1-8b", or the folder's name
-  std::string source;               ///< path of the config.json
-  std::string family;               ///< model_type
+  std::string name;    ///< "llama-3.1-8b", or the folder's name
+  std::string source;  ///< path of the config.json
+  std::string family;  ///< model_type
   std::int64_t hidden = 0;
   std::int64_t vocab = 0;
   bool tied_embeddings = false;
   Tokens max_model_len = 0;
-  Precision native;                 ///< as the checkpoint is stored
-  std::vector<LayerKind> kinds;     ///< distinct kinds
-  std::vector<int> pattern;         ///< kind of each layer, in order
-  std::vector<std::string> notes;   ///< what was assumed, for `orrery models show`
+  Precision native;                ///< as the checkpoint is stored
+  std::vector<LayerKind> kinds;    ///< distinct kinds
+  std::vector<int> pattern;        ///< kind of each layer, in order
+  std::vector<std::string> notes;  ///< what was assumed, for `orrery models show`
 
   int layers() const { return static_cast<int>(pattern.size()); }
   /// Distinct attention windows, ascending, without 0. BatchShape::windowed_context follows this order.
@@ -59,9 +60,9 @@ struct ModelSpec {
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const;
 };
 
-/// Finds a model by name or path. The name ignores case, '_' for '-', the HF organisation and the suffixes -Instruct,
-/// -hf and -FP8; a path is a config.json or a folder holding one. Errors: ConfigError with near names, or naming the
-/// architecture or field that is not understood.
+/// Finds a model by name or path. The name ignores case, '_' for '-', the HF organisation and the suffixes
+/// -Instruct, -hf and -FP8; a path is a config.json or a folder holding one. Errors: ConfigError with near
+/// names, or naming the architecture or field that is not understood.
 ModelSpec load_model(const std::string& name_or_path);
 std::vector<std::string> list_models();
 

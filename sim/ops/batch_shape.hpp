@@ -14,15 +14,17 @@ struct PrefillChunk {
 };
 
 /// The shape of one step: a decode set known only through aggregates, and prefill chunks.
-/// Sequences in the decode set compute one token each; `decode_context` sums the KV tokens each of them reads,
-/// its own new token included. A model with attention windows also needs the sum of min(context, window) per window:
-/// `windowed_context[i]` belongs to the model's i-th distinct window (ModelSpec::windows()).
+/// Sequences in the decode set compute one token each; `decode_context` sums the KV tokens each of them
+/// reads, its own new token included. A model with attention windows also needs the sum of min(context,
+/// window) per window: `windowed_context[i]` belongs to the model's i-th distinct window
+/// (ModelSpec::windows()).
 struct BatchShape {
   std::int64_t decode_seqs = 0;
   Tokens decode_context = 0;
   std::vector<Tokens> windowed_context;
   std::vector<PrefillChunk> chunks;
-  std::int64_t padded_tokens = 0;  ///< tokens the dense kernels run on after CUDA-graph padding; 0 = no padding
+  std::int64_t padded_tokens =
+      0;  ///< tokens the dense kernels run on after CUDA-graph padding; 0 = no padding
 
   Tokens prefill_tokens() const {
     Tokens n = 0;
@@ -31,7 +33,8 @@ struct BatchShape {
   }
   Tokens tokens() const { return decode_seqs + prefill_tokens(); }
   Tokens dense_tokens() const { return padded_tokens > tokens() ? padded_tokens : tokens(); }
-  /// Rows for which logits are computed: one per scheduled request, as vLLM v1 does (unfinished prompts included).
+  /// Rows for which logits are computed: one per scheduled request, as vLLM v1 does (unfinished prompts
+  /// included).
   std::int64_t logit_rows() const { return decode_seqs + static_cast<std::int64_t>(chunks.size()); }
 };
 

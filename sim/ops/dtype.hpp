@@ -5,20 +5,25 @@
 
 namespace orrery {
 
-/// Number formats, as engines name them. `int4` is a 4-bit weight in groups of 128 with a 16-bit scale (AWQ, GPTQ).
+/// Number formats, as engines name them. `int4` is a 4-bit weight in groups of 128 with a 16-bit scale (AWQ,
+/// GPTQ).
 enum class DType : std::uint8_t { fp32, bf16, fp16, fp8, int8, int4, fp4 };
 inline constexpr int kDTypeCount = 7;
 
 /// Bytes per element. Scales of grouped formats are counted by the operator that stores them.
 constexpr double bytes_per_element(DType t) {
   switch (t) {
-    case DType::fp32: return 4.0;
+    case DType::fp32:
+      return 4.0;
     case DType::bf16:
-    case DType::fp16: return 2.0;
+    case DType::fp16:
+      return 2.0;
     case DType::fp8:
-    case DType::int8: return 1.0;
+    case DType::int8:
+      return 1.0;
     case DType::int4:
-    case DType::fp4: return 0.5;
+    case DType::fp4:
+      return 0.5;
   }
   return 0.0;
 }

@@ -11,9 +11,9 @@
 
 namespace orrery {
 
-/// A class of kernels that share their dimensions and one cost form, such as "gemm" or "attention_decode". Open: each
-/// sim/ops/*.cpp defines its own, with the meaning of its dimensions; cost models that do not know a class fall back to
-/// the roofline of its Work. Compared by address.
+/// A class of kernels that share their dimensions and one cost form, such as "gemm" or "attention_decode".
+/// Open: each sim/ops/*.cpp defines its own, with the meaning of its dimensions; cost models that do not know
+/// a class fall back to the roofline of its Work. Compared by address.
 struct KernelClass {
   /// What of a batch moves the cost: the compiled price keeps one table per kind.
   enum class Scaling : std::uint8_t {
@@ -28,25 +28,27 @@ struct KernelClass {
   std::string_view help;
 };
 
-/// Which engine of the device a call occupies; calls of different lanes may overlap between fork and join marks.
+/// Which engine of the device a call occupies; calls of different lanes may overlap between fork and join
+/// marks.
 enum class Lane : std::uint8_t { compute, comm, copy, cpu };
 
-/// Structure of a step as a series-parallel graph: a fork opens parallel branches, `branch` starts the next one, a join
-/// waits for all. Calls in between are serial within their branch. Plain sequences carry `none` only.
+/// Structure of a step as a series-parallel graph: a fork opens parallel branches, `branch` starts the next
+/// one, a join waits for all. Calls in between are serial within their branch. Plain sequences carry `none`
+/// only.
 enum class Mark : std::uint8_t { none, fork, branch, join };
 
 /// One kernel launch as an engine would issue it: what kernels/ measures, calibration/ fits and cost/ prices.
 struct KernelCall {
   const KernelClass* cls = nullptr;
-  std::array<double, 8> dims{};     ///< meanings in cls->dims; per rank, after sharding
-  DType dtype = DType::bf16;        ///< format of the arithmetic
-  DType weight_dtype = DType::bf16; ///< stored parameters (gemm) or KV cache (attention)
+  std::array<double, 8> dims{};      ///< meanings in cls->dims; per rank, after sharding
+  DType dtype = DType::bf16;         ///< format of the arithmetic
+  DType weight_dtype = DType::bf16;  ///< stored parameters (gemm) or KV cache (attention)
   Work work;
   Lane lane = Lane::compute;
   Mark mark = Mark::none;
-  bool layer_end = false;           ///< a layer boundary follows: the step can be cut here
-  double repeat = 1;                ///< identical calls in sequence (the same call in each of n equal layers)
-  std::string_view role;            ///< what it is in the model: "qkv_proj", "attention", ... (static storage)
+  bool layer_end = false;  ///< a layer boundary follows: the step can be cut here
+  double repeat = 1;       ///< identical calls in sequence (the same call in each of n equal layers)
+  std::string_view role;   ///< what it is in the model: "qkv_proj", "attention", ... (static storage)
 };
 
 using KernelCalls = std::vector<KernelCall>;

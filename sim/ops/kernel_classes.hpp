@@ -4,8 +4,9 @@
 
 namespace orrery {
 
-// The kernel classes of the dense decoder. Each is defined in the .cpp of the operator that issues it; further
-// operators declare theirs in their own headers. `Registry<KernelClasses>` lists them all (`orrery list kernels`).
+// The kernel classes of the dense decoder. Each is defined in the .cpp of the operator that issues it;
+// further operators declare theirs in their own headers. `Registry<KernelClasses>` lists them all (`orrery
+// list kernels`).
 
 /// y[m,n] = x[m,k] W[k,n]. dims: m, n, k.
 extern const KernelClass kGemm;
@@ -15,7 +16,8 @@ extern const KernelClass kLmHead;
 /// dims: seqs, new_tokens (sum), pairs (query-key pairs computed, sum), kv_tokens (keys read, sum),
 ///       max_kv (longest), heads, kv_heads, head_dim. Windows are already inside pairs, kv_tokens and max_kv.
 extern const KernelClass kAttentionPrefill;
-/// One query per sequence against a paged KV cache. dims: seqs, context (KV tokens read, sum), heads, kv_heads, head_dim.
+/// One query per sequence against a paged KV cache. dims: seqs, context (KV tokens read, sum), heads,
+/// kv_heads, head_dim.
 extern const KernelClass kAttentionDecode;
 /// Memory-bound row-wise kernels: norms, rope, activation, residual, KV write, quantisation, embedding.
 /// dims: tokens, bytes_per_token.

@@ -9,12 +9,13 @@
 
 namespace orrery {
 
-/// What an engine does with the small kernels between GEMMs; part of a KernelPlan (sim/cost), seen by lowering.
+/// What an engine does with the small kernels between GEMMs; part of a KernelPlan (sim/cost), seen by
+/// lowering.
 struct Fusion {
-  bool norm_residual = true;       ///< RMSNorm and residual add in one kernel
-  bool activation_mul = true;      ///< SwiGLU's silu and product in one kernel
-  bool rope_kv_write = false;      ///< RoPE and the KV-cache write in one kernel
-  bool quant_into_norm = false;    ///< activation quantisation folded into norm and activation kernels
+  bool norm_residual = true;     ///< RMSNorm and residual add in one kernel
+  bool activation_mul = true;    ///< SwiGLU's silu and product in one kernel
+  bool rope_kv_write = false;    ///< RoPE and the KV-cache write in one kernel
+  bool quant_into_norm = false;  ///< activation quantisation folded into norm and activation kernels
 };
 
 /// Number formats of a deployment, chosen apart from the model.
@@ -23,7 +24,7 @@ struct Precision {
   DType weight = DType::bf16;      ///< linear layers' parameters as stored
   DType compute = DType::bf16;     ///< linear layers' arithmetic (fp8 for W8A8, bf16 for W4A16)
   DType kv_cache = DType::bf16;
-  DType lm_head = DType::bf16;     ///< embeddings and LM head are rarely quantised
+  DType lm_head = DType::bf16;  ///< embeddings and LM head are rarely quantised
 };
 
 /// What lowering needs besides the batch: the split, the formats and the fusion choices.
@@ -33,8 +34,8 @@ struct LoweringContext {
   Fusion fusion;
 };
 
-/// One architecture component with its sizes bound (a linear layer, an attention, a norm, ...): what it computes for a
-/// batch on one rank, what it stores, and what each sequence keeps. Never how long it takes.
+/// One architecture component with its sizes bound (a linear layer, an attention, a norm, ...): what it
+/// computes for a batch on one rank, what it stores, and what each sequence keeps. Never how long it takes.
 class Operator {
  public:
   virtual ~Operator() = default;

@@ -1,6 +1,7 @@
+#include "base/registry.hpp"
+
 #include <catch2/catch.hpp>
 
-#include "base/registry.hpp"
 #include "base/rng.hpp"
 
 using namespace orrery;
