@@ -6,18 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "base/sourced.hpp"
 #include "base/units.hpp"
 #include "ops/dtype.hpp"
 
 namespace orrery {
 
-/// One accelerator, from hwprofiles/<name>/device.json. Every figure of the file carries its source; peaks
-/// are dense.
+/// One accelerator, from hwprofiles/<name>/device.json. Every figure carries its source; peaks are dense.
 struct DeviceProfile {
   std::string name;                  ///< "h100-sxm"
   std::vector<std::string> aliases;  ///< "h100"
-  std::string vendor,
-      architecture;  ///< "nvidia", "hopper": data for fits and engine defaults, never branched on
+  std::string vendor;                ///< "nvidia"
+  std::string architecture;          ///< "hopper": data for fits and engine defaults, never branched on
   std::array<double, kDTypeCount> tensor_flops_per_s{};  ///< dense peak by DType; 0 = the matrix units cannot
   double vector_flops_per_s = 0;                         ///< fp32, ordinary units
   double memory_bandwidth_bytes_per_s = 0;
@@ -28,7 +28,8 @@ struct DeviceProfile {
   double pcie_bytes_per_s = 0;    ///< per direction
   double tdp_watts = 0, idle_watts = 0;
   std::optional<double> usd_per_hour;
-  std::string folder;  ///< where fit.json and measured/ lie
+  std::string folder;                  ///< where fit.json and measured/ lie
+  std::vector<SourcedFigure> figures;  ///< every figure above with its source, for `orrery gpus show`
 
   double tensor_peak(DType t) const { return tensor_flops_per_s[static_cast<std::size_t>(t)]; }
 };
