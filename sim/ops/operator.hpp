@@ -16,6 +16,9 @@ struct Fusion {
   bool activation_mul = true;    ///< SwiGLU's silu and product in one kernel
   bool rope_kv_write = false;    ///< RoPE and the KV-cache write in one kernel
   bool quant_into_norm = false;  ///< activation quantisation folded into norm and activation kernels
+  /// The times of fp8 GEMMs include quantising their input, as the rows the fits are made from do: no kernel
+  /// for it.
+  bool quant_in_fp8_gemm = true;
 };
 
 /// Number formats of a deployment, chosen apart from the model.

@@ -1,0 +1,116 @@
+#include "ops/elementwise.hpp"
+
+#include "base/registry.hpp"
+#include "ops/kernel_classes.hpp"
+
+namespace orrery {
+
+constexpr KernelClass kElementwise{"elementwise",
+                                   KernelClass::Scaling::tokens,
+                                   {"tokens", "bytes_per_token"},
+                                   "row-wise memory-bound kernels"};
+
+namespace {
+bool quantised(const LoweringContext& ctx) {
+  return bytes_per_element(ctx.precision.compute) < bytes_per_element(ctx.precision.activation);
+}
+/// Bytes per element of what a norm or activation hands to the linear layer after it.
+double output_element(const LoweringContext& ctx, bool feeds_linear) {
+  const bool folded = feeds_linear && ctx.fusion.quant_into_norm && quantised(ctx);
+  return bytes_per_element(folded ? ctx.precision.compute : ctx.precision.activation);
+}
+}  // namespace
+
+bool quantise_needed(const LoweringContext& ctx, Producer producer) {
+  if (!quantised(ctx)) return false;
+  if (ctx.precision.compute == DType::fp8 && ctx.fusion.quant_in_fp8_gemm) return false;
+  return !(ctx.fusion.quant_into_norm && producer != Producer::attention);
+}
+
+void push_elementwise(std::string_view role, const BatchShape& batch, const LoweringContext& ctx,
+                      const RowTraffic& traffic, KernelCalls& out) {
+  const auto tokens = static_cast<double>(batch.dense_tokens());
+  if (tokens == 0) return;
+  KernelCall call;
+  call.cls = &kElementwise;
+  call.dims = {tokens, traffic.read + traffic.write};
+  call.dtype = call.weight_dtype = ctx.precision.activation;
+  call.role = role;
+  call.work.vector_flops = tokens * traffic.flops;
+  call.work.weight_bytes = traffic.weight_bytes;
+  call.work.hbm_read_bytes = tokens * traffic.read + traffic.weight_bytes;
+  call.work.hbm_write_bytes = tokens * traffic.write;
+  out.push_back(call);
+}
+
+RmsNorm::RmsNorm(std::string_view role, std::int64_t width, bool residual, bool feeds_linear)
+    : role_(role), width_(static_cast<double>(width)), residual_(residual), feeds_linear_(feeds_linear) {}
+
+double RmsNorm::weight_bytes(const LoweringContext& ctx) const {
+  return width_ * bytes_per_element(ctx.precision.activation);
+}
+
+void RmsNorm::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
+  const double row = width_ * bytes_per_element(ctx.precision.activation);
+  const double result = width_ * output_element(ctx, feeds_linear_);
+  const bool fused = residual_ && ctx.fusion.norm_residual;
+  if (residual_ && !fused) push_elementwise("residual_add", batch, ctx, {2 * row, row, width_}, out);
+  RowTraffic traffic{row, result, 4 * width_, weight_bytes(ctx)};
+  if (fused) traffic.read += row, traffic.write += row, traffic.flops += width_;
+  push_elementwise(role_, batch, ctx, traffic, out);
+}
+
+double QkNorm::weight_bytes(const LoweringContext& ctx) const {
+  return parameters() * bytes_per_element(ctx.precision.activation);
+}
+
+void QkNorm::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
+  const auto width = static_cast<double>(
+      (sizes_.local_heads(ctx.shard.tp) + sizes_.local_kv_heads(ctx.shard.tp)) * sizes_.head_dim);
+  const double row = width * bytes_per_element(ctx.precision.activation);
+  push_elementwise("qk_norm", batch, ctx, {row, row, 4 * width, weight_bytes(ctx)}, out);
+}
+
+void RopeKvWrite::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
+  const double element = bytes_per_element(ctx.precision.activation);
+  const auto dim = static_cast<double>(sizes_.head_dim);
+  const double q = static_cast<double>(sizes_.local_heads(ctx.shard.tp)) * dim;
+  const double k = static_cast<double>(sizes_.local_kv_heads(ctx.shard.tp)) * dim;
+  const double cached = sizes_.kv_bytes_per_token(ctx);
+  const double table = dim * element;
+  if (ctx.fusion.rope_kv_write) {
+    push_elementwise("rope", batch, ctx, {(q + 2 * k) * element + table, q * element + cached, 3 * (q + k)},
+                     out);
+    return;
+  }
+  push_elementwise("rope", batch, ctx, {(q + k) * element + table, (q + k) * element, 3 * (q + k)}, out);
+  push_elementwise("kv_write", batch, ctx, {2 * k * element, cached}, out);
+}
+
+void Activation::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
+  const auto width = static_cast<double>(width_.local_width(ctx.shard.tp));
+  const double row = width * bytes_per_element(ctx.precision.activation);
+  const double result = width * output_element(ctx, true);
+  if (!gated_) {
+    push_elementwise("activation", batch, ctx, {row, result, 4 * width}, out);
+  } else if (ctx.fusion.activation_mul) {
+    push_elementwise("activation", batch, ctx, {2 * row, result, 5 * width}, out);
+  } else {
+    push_elementwise("activation", batch, ctx, {row, row, 4 * width}, out);
+    push_elementwise("activation_mul", batch, ctx, {2 * row, result, width}, out);
+  }
+}
+
+void Quantise::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
+  if (!quantise_needed(ctx, producer_)) return;
+  const auto width = static_cast<double>(width_.local_width(split_ ? ctx.shard.tp : 1));
+  push_elementwise("quantise", batch, ctx,
+                   {width * bytes_per_element(ctx.precision.activation),
+                    width * bytes_per_element(ctx.precision.compute), 2 * width},
+                   out);
+}
+
+const Registration<KernelClasses> elementwise_class{
+    "elementwise", "norms, rope, activation, residual, KV write, quantisation, embedding", &kElementwise};
+
+}  // namespace orrery

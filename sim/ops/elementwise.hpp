@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "ops/attention.hpp"
+#include "ops/operator.hpp"
+
+namespace orrery {
+
+/// Whether an engine runs a kernel of its own to quantise the input of a linear layer that follows
+/// `producer`. Formats that compute in the activation's format need none; fp8 GEMMs that quantise themselves
+/// need none.
+enum class Producer : std::uint8_t { norm, activation, attention };
+bool quantise_needed(const LoweringContext& ctx, Producer producer);
+
+/// Appends one row-wise memory-bound kernel: per token it reads and writes these bytes and computes these
+/// fp32 operations; `weight_bytes` are read once.
+struct RowTraffic {
+  double read = 0, write = 0, flops = 0, weight_bytes = 0;
+};
+void push_elementwise(std::string_view role, const BatchShape& batch, const LoweringContext& ctx,
+                      const RowTraffic& traffic, KernelCalls& out);
+
+/// RMSNorm over `width` (Zhang and Sennrich, 2019): 4 operations per element (square, sum, scale, weight).
+/// With `residual` the residual add goes before it: x and the stream are read, the sum and the norm written
+/// (one kernel, or two without Fusion::norm_residual). With Fusion::quant_into_norm, and if `feeds_linear`,
+/// the output is in the arithmetic's format.
+class RmsNorm final : public Operator {
+ public:
+  RmsNorm(std::string_view role, std::int64_t width, bool residual, bool feeds_linear);
+  void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+  double parameters() const override { return width_; }
+  double weight_bytes(const LoweringContext& ctx) const override;  ///< replicated on every rank
+
+ private:
+  std::string_view role_;
+  double width_;
+  bool residual_, feeds_linear_;
+};
+
+/// RMSNorm of each head's q and k (role "qk_norm"): one kernel in place, weights of one head for q and one
+/// for k.
+class QkNorm final : public Operator {
+ public:
+  explicit QkNorm(AttentionSizes sizes) : sizes_(sizes) {}
+  void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+  double parameters() const override { return 2.0 * static_cast<double>(sizes_.head_dim); }
+  double weight_bytes(const LoweringContext& ctx) const override;
+
+ private:
+  AttentionSizes sizes_;
+};
+
+/// Rotary position embedding of q and k in place (Su et al., RoFormer, 2021, eq. 34: 3 operations per
+/// element, the token's row of sines and cosines read once) and the write of k and v into the paged cache in
+/// its format: two kernels (roles "rope", "kv_write"), or one with Fusion::rope_kv_write.
+class RopeKvWrite final : public Operator {
+ public:
+  explicit RopeKvWrite(AttentionSizes sizes) : sizes_(sizes) {}
+  void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+
+ private:
+  AttentionSizes sizes_;
+};
+
+/// Activation of a feed-forward of `width` columns: act(gate) * up (Shazeer, GLU Variants, 2020) or act(up)
+/// when not gated; 4 operations for the activation and 1 for the product. One kernel, or two without
+/// Fusion::activation_mul.
+class Activation final : public Operator {
+ public:
+  Activation(std::int64_t width, bool gated) : width_{width}, gated_(gated) {}
+  void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+
+ private:
+  UnitGroup width_;
+  bool gated_;
+};
+
+/// Quantisation of a linear layer's input from the activation's to the arithmetic's format, where
+/// quantise_needed().
+class Quantise final : public Operator {
+ public:
+  /// `split`: the input is divided over the tensor-parallel ranks (attention output, activation), else whole
+  /// on each.
+  Quantise(UnitGroup width, bool split, Producer producer)
+      : width_(width), split_(split), producer_(producer) {}
+  void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+
+ private:
+  UnitGroup width_;
+  bool split_;
+  Producer producer_;
+};
+
+}  // namespace orrery

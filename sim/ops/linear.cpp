@@ -1,0 +1,78 @@
+#include "ops/linear.hpp"
+
+#include <utility>
+
+#include "base/registry.hpp"
+#include "ops/kernel_classes.hpp"
+
+namespace orrery {
+
+constexpr KernelClass kGemm{"gemm", KernelClass::Scaling::tokens, {"m", "n", "k"}, "y[m,n] = x[m,k] W[k,n]"};
+
+double stored_matrix_bytes(DType format, double k, double n) {
+  const double elements = k * n * bytes_per_element(format);
+  switch (format) {
+    case DType::int4:
+      return elements + k * n / 128 * 2;
+    case DType::fp4:
+      return elements + k * n / 16;
+    case DType::fp8:
+    case DType::int8:
+      return elements + n * 4;
+    default:
+      return elements;
+  }
+}
+
+namespace {
+std::int64_t total(const std::vector<UnitGroup>& groups, int ranks) {
+  std::int64_t sum = 0;
+  for (const auto& g : groups) sum += g.local_width(ranks);
+  return sum;
+}
+}  // namespace
+
+Linear::Linear(std::string_view role, std::vector<UnitGroup> inputs, std::vector<UnitGroup> outputs,
+               TensorSplit split, bool bias)
+    : role_(role), inputs_(std::move(inputs)), outputs_(std::move(outputs)), split_(split), bias_(bias) {}
+
+std::int64_t Linear::k(int ranks) const {
+  return total(inputs_, split_ == TensorSplit::rows ? ranks : 1);
+}
+std::int64_t Linear::n(int ranks) const {
+  return total(outputs_, split_ == TensorSplit::columns ? ranks : 1);
+}
+
+void Linear::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
+  const auto tokens = batch.dense_tokens();
+  if (tokens == 0) return;
+  const auto m = static_cast<double>(tokens);
+  const auto cols = static_cast<double>(n(ctx.shard.tp)), rows = static_cast<double>(k(ctx.shard.tp));
+  KernelCall call;
+  call.cls = &kGemm;
+  call.dims = {m, cols, rows};
+  call.dtype = ctx.precision.compute;
+  call.weight_dtype = ctx.precision.weight;
+  call.role = role_;
+  call.work.tensor_flops = 2 * m * cols * rows;
+  call.work.tensor_dtype = ctx.precision.compute;
+  call.work.weight_bytes = weight_bytes(ctx);
+  call.work.hbm_read_bytes = m * rows * bytes_per_element(ctx.precision.compute) + call.work.weight_bytes;
+  call.work.hbm_write_bytes = m * cols * bytes_per_element(ctx.precision.activation);
+  out.push_back(call);
+}
+
+double Linear::parameters() const {
+  const auto cols = static_cast<double>(n(1));
+  return static_cast<double>(k(1)) * cols + (bias_ ? cols : 0);
+}
+
+double Linear::weight_bytes(const LoweringContext& ctx) const {
+  const auto rows = static_cast<double>(k(ctx.shard.tp)), cols = static_cast<double>(n(ctx.shard.tp));
+  return stored_matrix_bytes(ctx.precision.weight, rows, cols) +
+         (bias_ ? cols * bytes_per_element(ctx.precision.activation) : 0);
+}
+
+const Registration<KernelClasses> gemm_class{"gemm", "dense matrix product of the step's tokens", &kGemm};
+
+}  // namespace orrery
