@@ -1,0 +1,71 @@
+#include "cost/intervals.hpp"
+
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "ops/kernel_classes.hpp"
+
+namespace orrery {
+
+namespace {
+
+double total_seconds(const TimeShares& shares) {
+  double total = shares.host;
+  for (const auto& [key, seconds] : shares.by_class_provenance) total += seconds;
+  return total;
+}
+
+/// Per class, the sum over provenances of share * sigma.
+std::map<std::string, double> class_sigmas(const TimeShares& shares, const KernelCostModel& cost) {
+  const double total = total_seconds(shares);
+  std::map<std::string, double> out;
+  for (const auto& [key, seconds] : shares.by_class_provenance) {
+    const KernelClass& cls = *Registry<KernelClasses>::find(key.first).make;
+    out[key.first] += seconds / total * cost.error(cls, key.second).log_sigma;
+  }
+  return out;
+}
+
+/// The z with P(|N(0,1)| <= z) = level, by bisection of erf.
+double normal_half_width(double level) {
+  double low = 0, high = 40;
+  for (int i = 0; i < 80; ++i) {
+    const double mid = (low + high) / 2;
+    (std::erf(mid / std::sqrt(2.0)) < level ? low : high) = mid;
+  }
+  return low;
+}
+
+}  // namespace
+
+double relative_sigma(const TimeShares& shares, const KernelCostModel& cost, double engine_sigma) {
+  double variance = engine_sigma * engine_sigma;
+  for (const auto& [name, sigma] : class_sigmas(shares, cost)) variance += sigma * sigma;
+  return std::sqrt(variance);
+}
+
+std::array<double, kProvenanceCount> variance_by_provenance(const TimeShares& shares,
+                                                            const KernelCostModel& cost) {
+  const double total = total_seconds(shares);
+  const auto of_class = class_sigmas(shares, cost);
+  double variance = 0;
+  for (const auto& [name, sigma] : of_class) variance += sigma * sigma;
+  std::array<double, kProvenanceCount> out{};
+  if (variance <= 0) return out;
+  for (const auto& [key, seconds] : shares.by_class_provenance) {
+    const KernelClass& cls = *Registry<KernelClasses>::find(key.first).make;
+    const double part = seconds / total * cost.error(cls, key.second).log_sigma;
+    // A class's variance (sum of its parts)^2 is divided in proportion to the parts.
+    out[static_cast<std::size_t>(key.second)] += part * of_class.at(key.first) / variance;
+  }
+  return out;
+}
+
+Interval interval_around(double value, double sigma, double level) {
+  ORRERY_CHECK(level > 0 && level < 1, "an interval's level is a probability");
+  const double factor = std::exp(normal_half_width(level) * sigma);
+  return {value / factor, value * factor};
+}
+
+}  // namespace orrery

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <array>
+
+#include "cost/kernel_cost_model.hpp"
+#include "cost/step_pricer.hpp"
+
+namespace orrery {
+
+/// A range that should hold the true value about as often as it says.
+struct Interval {
+  double low = 0, high = 0;
+};
+
+/// Standard deviation of log(predicted / true step time), first order in the shares of time. Residuals of one
+/// kernel class are one factor common to all its calls, so they add up within a class (over provenances too);
+/// classes are independent of each other and of the engine's factor (`engine_sigma`, from held-out servers).
+/// 0 shares give engine_sigma alone.
+double relative_sigma(const TimeShares& shares, const KernelCostModel& cost, double engine_sigma);
+
+/// Each provenance's part of the kernels' variance, summing to 1 (to 0 when nothing varies): what measuring
+/// more would buy.
+std::array<double, kProvenanceCount> variance_by_provenance(const TimeShares& shares,
+                                                            const KernelCostModel& cost);
+
+/// The central interval of probability `level` around `value` when its logarithm has this standard deviation.
+/// 0 < level < 1.
+Interval interval_around(double value, double sigma, double level = 0.9);
+
+}  // namespace orrery
