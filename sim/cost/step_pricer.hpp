@@ -11,17 +11,9 @@
 #include "cost/kernel_cost_model.hpp"
 #include "cost/kernel_plan.hpp"
 #include "model/model_spec.hpp"
+#include "ops/decode_set.hpp"
 
 namespace orrery {
-
-/// A decode set as the price sees it. With windows, `windowed[i]` sums min(context, window_i) and
-/// `growing[i]` counts the sequences still below window_i (whose sum grows by one a step).
-struct DecodeSet {
-  std::int64_t seqs = 0;
-  Tokens context = 0;                ///< KV tokens read in the next step, summed (own new token included)
-  std::array<Tokens, 4> windowed{};  ///< in ModelSpec::windows() order
-  std::array<std::int64_t, 4> growing{};
-};
 
 /// Prices of consecutive decode steps of an unchanged set: step j (from 0) takes first + slope * j, exactly,
 /// for j < steps.

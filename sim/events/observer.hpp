@@ -28,6 +28,10 @@ struct DecodeRun {
   Ps start{0}, first{0}, slope{0};
   std::int64_t steps = 0;
   std::int64_t seqs = 0;
+  /// `stalled_seqs` of them got their last token `stall` before `start` (a prefill-only batch came between):
+  /// their first gap is first + stall.
+  std::int64_t stalled_seqs = 0;
+  Ps stall{0};
   CoreLoad load;
   Ps duration() const { return Ps(first.value * steps + slope.value * (steps * (steps - 1) / 2)); }
   Ps end() const { return start + duration(); }
@@ -46,6 +50,8 @@ struct MixedStep {
   Ps start{0}, duration{0};
   std::int64_t decode_seqs = 0;
   Tokens prefill_tokens = 0;
+  std::int64_t stalled_seqs = 0;  ///< as in DecodeRun
+  Ps stall{0};
   std::span<const ChunkEvent> chunks;
   CoreLoad load;
 };

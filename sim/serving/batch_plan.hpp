@@ -1,0 +1,36 @@
+#pragma once
+
+#include <vector>
+
+#include "ops/batch_shape.hpp"
+#include "ops/decode_set.hpp"
+#include "serving/sequence.hpp"
+
+namespace orrery {
+
+/// A prompt chunk of one sequence in a step.
+struct ScheduledChunk {
+  SeqIndex seq = kNoSeq;
+  PrefillChunk tokens;
+  bool last = false;  ///< the prompt ends here: a token comes with this step
+};
+
+/// What one engine step computes: the decode set by reference (aggregates, as it was before the step), prompt
+/// chunks, and what the decision moved. Sequences leave the decode set in the plan that computes their last
+/// token.
+struct BatchPlan {
+  DecodeSet decode;
+  std::vector<ScheduledChunk> chunks;
+  std::vector<SeqIndex> admitted, preempted;
+  std::vector<SeqIndex> finishing;  ///< their last token comes with this step; freed when it is complete
+  std::int64_t prefill_tokens = 0;
+
+  bool empty() const { return decode.seqs == 0 && chunks.empty(); }
+  void clear() {
+    decode = {};
+    chunks.clear(), admitted.clear(), preempted.clear(), finishing.clear();
+    prefill_tokens = 0;
+  }
+};
+
+}  // namespace orrery

@@ -1,0 +1,231 @@
+#include "serving/kv_cache.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.hpp"
+
+namespace orrery {
+
+KvCache::KvCache(const KvConfig& config)
+    : block_size_(config.block_size),
+      caching_(config.enable_prefix_caching),
+      total_(config.blocks - 1),
+      free_(0) {
+  if (config.block_size < 1) throw ConfigError("block_size must be at least 1");
+  if (total_ < 1) throw ConfigError("no KV blocks: the cache needs at least 2", {}, ExitCode::infeasible);
+  enqueue_anonymous(total_);
+}
+
+std::int32_t KvCache::find(std::uint64_t id) const {
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? kNone : it->second;
+}
+
+std::int32_t KvCache::make_unit(std::uint64_t id, bool has_id) {
+  std::int32_t index;
+  if (spare_.empty()) {
+    index = static_cast<std::int32_t>(units_.size());
+    units_.emplace_back();
+  } else {
+    index = spare_.back();
+    spare_.pop_back();
+  }
+  units_[index] = Unit{};
+  units_[index].id = id;
+  units_[index].has_id = has_id;
+  if (has_id) by_id_.emplace(id, index);
+  return index;
+}
+
+void KvCache::drop_unit(std::int32_t index) {
+  if (units_[index].has_id) by_id_.erase(units_[index].id);
+  spare_.push_back(index);
+}
+
+void KvCache::enqueue(std::int32_t index) {
+  Unit& unit = units_[index];
+  unit.before = tail_;
+  unit.after = kNone;
+  unit.queued = true;
+  (tail_ == kNone ? head_ : units_[tail_].after) = index;
+  tail_ = index;
+  free_ += unit.blocks;
+}
+
+void KvCache::unqueue(std::int32_t index) {
+  Unit& unit = units_[index];
+  (unit.before == kNone ? head_ : units_[unit.before].after) = unit.after;
+  (unit.after == kNone ? tail_ : units_[unit.after].before) = unit.before;
+  unit.queued = false;
+  free_ -= unit.blocks;
+}
+
+void KvCache::enqueue_anonymous(std::int64_t blocks) {
+  if (blocks == 0) return;
+  if (tail_ != kNone && !units_[tail_].has_id) {
+    units_[tail_].blocks += blocks;
+    free_ += blocks;
+    return;
+  }
+  const std::int32_t index = make_unit(0, false);
+  units_[index].blocks = blocks;
+  enqueue(index);
+}
+
+void KvCache::take(std::int64_t blocks) {
+  ORRERY_CHECK(blocks <= free_, "more KV blocks taken than are free");
+  free_ -= blocks;
+  while (blocks > 0) {
+    Unit& oldest = units_[head_];
+    const std::int64_t part = std::min(blocks, oldest.blocks);
+    oldest.blocks -= part;
+    blocks -= part;
+    if (oldest.blocks > 0) break;
+    const std::int32_t index = head_;
+    unqueue(index);
+    drop_unit(index);
+  }
+}
+
+KvCache::Units KvCache::units_of(const Request& request) const {
+  const PrefixKeys& keys = *request.prefix;
+  const auto per_unit = static_cast<std::size_t>(block_size_ / std::gcd(block_size_, keys.block_tokens));
+  return {&keys, per_unit, (keys.ids.size() + per_unit - 1) / per_unit,
+          static_cast<std::int64_t>(per_unit) * keys.block_tokens / block_size_,
+          request.prompt_tokens / block_size_};
+}
+
+std::uint64_t KvCache::Units::id(std::size_t i) const {
+  return keys->ids[std::min((i + 1) * ids_per_unit, keys->ids.size()) - 1];  // an id names its whole prefix
+}
+
+std::int64_t KvCache::Units::end(std::size_t i) const {
+  return std::min(static_cast<std::int64_t>(i + 1) * blocks_per_unit, prompt_blocks);
+}
+
+std::uint64_t KvCache::own_id(const Request& request) {
+  // Trace ids are small or hashes; the top bit and a mix keep a request's own blocks apart from them.
+  return (static_cast<std::uint64_t>(request.id) * 0x9e3779b97f4a7c15ULL) | (1ULL << 63);
+}
+
+KvCache::Hit KvCache::lookup(const Sequence& seq) const {
+  Hit hit;
+  if (!caching_) return hit;
+  const std::int64_t limit = (seq.target - 1) / block_size_;
+  std::int64_t blocks = 0;
+  if (seq.request.prefix) {
+    const Units units = units_of(seq.request);
+    for (std::size_t i = 0; i < units.count && blocks < limit; ++i) {
+      const std::int64_t end = units.end(i);
+      const std::int32_t index = end > blocks ? find(units.id(i)) : kNone;
+      if (index == kNone) break;
+      const Unit& unit = units_[index];
+      if (unit.queued) hit.free_blocks += unit.blocks;
+      blocks += std::min({unit.blocks, end - blocks, limit - blocks});
+      if (blocks < end) break;
+    }
+  }
+  if (seq.hold.own_from == blocks && blocks < limit) {
+    if (const std::int32_t own = find(own_id(seq.request)); own != kNone) {
+      const std::int64_t here = std::min(units_[own].blocks, limit - blocks);
+      hit.free_blocks += here;
+      blocks += here;
+    }
+  }
+  hit.tokens = blocks * block_size_;
+  return hit;
+}
+
+Tokens KvCache::cached_tokens(const Request& request) const {
+  if (!request.prefix) return 0;
+  Sequence probe;
+  probe.request = request;
+  probe.target = request.prompt_tokens;
+  return lookup(probe).tokens;
+}
+
+void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
+  const std::int64_t wanted = hit.tokens / block_size_;
+  std::int64_t blocks = 0;
+  if (seq.request.prefix) {
+    const Units units = units_of(seq.request);
+    for (std::size_t i = 0; i < units.count && blocks < wanted; ++i) {
+      const std::int32_t index = find(units.id(i));
+      if (index == kNone) break;  // the rest of the hit is the sequence's own
+      Unit& unit = units_[index];
+      if (unit.queued) unqueue(index);
+      ++unit.references;
+      seq.hold.units.push_back(index);
+      blocks += std::min({unit.blocks, units.end(i) - blocks, wanted - blocks});
+    }
+    seq.hold.shared_blocks = blocks;
+  }
+  if (seq.hold.own_from >= 0) {
+    if (const std::int32_t own = find(own_id(seq.request)); own != kNone) {
+      unqueue(own);
+      const std::int64_t unused = units_[own].blocks - (wanted - blocks);
+      drop_unit(own);
+      enqueue_anonymous(unused);
+    }
+    seq.hold.own_from = -1;
+  }
+  extend(seq, hit.tokens, tokens);
+}
+
+void KvCache::extend(Sequence& seq, Tokens before, Tokens after) {
+  take(blocks_for(after) - blocks_for(before));
+  if (caching_ && seq.request.prefix) give_identities(seq, before, after);
+}
+
+/// Full blocks of [before, after) become cached when they are scheduled, as vLLM's allocate_slots does. A
+/// unit another sequence has computed meanwhile stays as it is, and the blocks here remain private
+/// duplicates.
+void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
+  const Units units = units_of(seq.request);
+  const std::int64_t full = std::min(after / block_size_, units.prompt_blocks);
+  auto i = static_cast<std::size_t>(before / block_size_ / units.blocks_per_unit);
+  for (; i < units.count; ++i) {
+    const std::int64_t begin = static_cast<std::int64_t>(i) * units.blocks_per_unit;
+    const std::int64_t end = std::min(units.end(i), full);
+    if (end <= begin || i > seq.hold.units.size()) break;
+    if (i == seq.hold.units.size()) {
+      if (seq.hold.shared_blocks != begin || find(units.id(i)) != kNone) break;
+      const std::int32_t made = make_unit(units.id(i), true);
+      units_[made].references = 1;
+      seq.hold.units.push_back(made);
+    }
+    Unit& unit = units_[seq.hold.units[i]];
+    if (seq.hold.shared_blocks != begin + unit.blocks || end <= seq.hold.shared_blocks) continue;
+    unit.blocks = end - begin;
+    seq.hold.shared_blocks = end;
+  }
+}
+
+void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
+  const std::int64_t own = blocks_for(tokens) - seq.hold.shared_blocks;
+  const std::int64_t full = std::max<std::int64_t>(0, tokens / block_size_ - seq.hold.shared_blocks);
+  seq.hold.own_from = -1;
+  if (resumable && caching_ && full > 0) {
+    seq.hold.own_from = seq.hold.shared_blocks;
+    enqueue_anonymous(own - full);
+    const std::int32_t index = make_unit(own_id(seq.request), true);
+    units_[index].blocks = full;
+    enqueue(index);
+  } else {
+    enqueue_anonymous(own);
+  }
+  for (auto it = seq.hold.units.rbegin(); it != seq.hold.units.rend(); ++it) {
+    Unit& unit = units_[*it];
+    if (--unit.references > 0) continue;
+    if (unit.blocks > 0) {
+      enqueue(*it);
+    } else {
+      drop_unit(*it);
+    }
+  }
+  seq.hold.units.clear();
+  seq.hold.shared_blocks = 0;
+}
+
+}  // namespace orrery

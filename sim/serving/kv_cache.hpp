@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "serving/config.hpp"
+#include "serving/sequence.hpp"
+
+namespace orrery {
+
+/// The block pool of one engine core with vLLM's prefix cache: one eviction order for everything that is
+/// free, identities only where a trace gives them.
+///
+/// Blocks of a known prefix are kept as *units* (one per PrefixKeys id): so many leading blocks of the unit
+/// are cached, and so many sequences reference it. Blocks without identity are counts. Free blocks lie in one
+/// queue, least recently freed first; a freed sequence enters it last block first, so that its tail is
+/// evicted before its head (vLLM v1, kv_cache_manager: free() in reverse order, LRU from the head). A block
+/// keeps its identity until it is taken again.
+class KvCache {
+ public:
+  explicit KvCache(const KvConfig& config);
+
+  int block_size() const { return block_size_; }
+  std::int64_t total_blocks() const { return total_; }  ///< usable: one is reserved as the null block
+  std::int64_t free_blocks() const { return free_; }
+  std::int64_t used_blocks() const { return total_ - free_; }
+  std::int64_t blocks_for(Tokens tokens) const { return (tokens + block_size_ - 1) / block_size_; }
+
+  /// What the cache holds of a sequence's first `target` tokens: full blocks only, and at most target - 1
+  /// tokens, so that at least one is computed.
+  struct Hit {
+    Tokens tokens = 0;
+    std::int64_t free_blocks = 0;  ///< of them, blocks that are now free and would be taken out of the queue
+  };
+  Hit lookup(const Sequence& seq) const;
+  Tokens cached_tokens(const Request& request) const;
+
+  /// References the hit and takes blocks for tokens [hit.tokens, tokens). The caller has checked that they
+  /// are free.
+  void admit(Sequence& seq, const Hit& hit, Tokens tokens);
+  /// Takes blocks for tokens [before, after) of a sequence's prompt and gives full ones their identity.
+  void extend(Sequence& seq, Tokens before, Tokens after);
+  /// Takes `blocks` for decoding sequences; whose they are follows from their lengths.
+  void take(std::int64_t blocks);
+  /// Frees all blocks of a sequence that stores `tokens`. `resumable` (preemption) remembers them as its own,
+  /// so that what is not evicted meanwhile is hit when it resumes.
+  void release(Sequence& seq, Tokens tokens, bool resumable);
+
+ private:
+  static constexpr std::int32_t kNone = -1;
+  /// An entry of the free queue, or a referenced unit outside it.
+  struct Unit {
+    std::uint64_t id = 0;
+    std::int64_t blocks = 0;
+    std::int32_t references = 0;
+    bool has_id = false;
+    bool queued = false;
+    std::int32_t before = kNone, after = kNone;
+  };
+
+  /// The ids of a request regrouped so that each unit is a whole number of blocks.
+  struct Units {
+    const PrefixKeys* keys;
+    std::size_t ids_per_unit, count;
+    std::int64_t blocks_per_unit, prompt_blocks;
+    std::uint64_t id(std::size_t i) const;
+    std::int64_t end(std::size_t i) const;  ///< block after the unit's last full one
+  };
+  Units units_of(const Request& request) const;
+
+  std::int32_t find(std::uint64_t id) const;
+  std::int32_t make_unit(std::uint64_t id, bool has_id);
+  void drop_unit(std::int32_t index);
+  void enqueue(std::int32_t index);
+  void unqueue(std::int32_t index);
+  void enqueue_anonymous(std::int64_t blocks);
+  void give_identities(Sequence& seq, Tokens before, Tokens after);
+  static std::uint64_t own_id(const Request& request);
+
+  int block_size_;
+  bool caching_;
+  std::int64_t total_, free_;
+  std::vector<Unit> units_;
+  std::vector<std::int32_t> spare_;
+  std::unordered_map<std::uint64_t, std::int32_t> by_id_;
+  std::int32_t head_ = kNone, tail_ = kNone;
+};
+
+}  // namespace orrery

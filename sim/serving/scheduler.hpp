@@ -1,0 +1,102 @@
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "base/registry.hpp"
+#include "serving/batch_plan.hpp"
+#include "serving/decode_pool.hpp"
+#include "serving/kv_cache.hpp"
+
+namespace orrery {
+
+/// Decides what each engine step computes. Pure: time is nobody's business here; the simulator and the live
+/// engine call the same code. This class keeps the sequences, the KV cache and the decode pool; a policy
+/// decides in decide().
+///
+/// The caller's cycle, per step: schedule() -> run it -> complete(). With async scheduling the next
+/// schedule() comes before the complete() of the step in flight. extend() repeats the latest plan when
+/// nothing can change.
+class Scheduler {
+ public:
+  Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<Tokens> windows);
+  virtual ~Scheduler() = default;
+
+  /// Queues a request. Returns its slot, or kNoSeq with `*refusal` set when it can never run.
+  SeqIndex add(Request request, Ps queued, const char** refusal);
+  /// Plans the next step; the plan is empty when there is nothing to do.
+  void schedule(BatchPlan& plan);
+  /// How many more steps equal to `latest` can follow it with nobody joining, leaving or being preempted, if
+  /// nobody arrives. 0 when the next decision may differ.
+  std::int64_t extendable(const BatchPlan& latest) const;
+  /// Plans `steps` more steps equal to `latest`, which becomes the last of them.
+  void extend(BatchPlan& latest, std::int64_t steps);
+  /// The plan's step is over: frees what it finished. Their slots stay readable until release_slot().
+  void complete(const BatchPlan& plan);
+  void release_slot(SeqIndex seq);
+
+  Sequence& sequence(SeqIndex seq) { return sequences_[static_cast<std::size_t>(seq)]; }
+  const KvCache& kv() const { return kv_; }
+  const SchedulerConfig& config() const { return config_; }
+  std::int64_t running() const { return running_; }
+  std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+
+ protected:
+  /// Fills `plan`, using the steps below.
+  virtual void decide(BatchPlan& plan) = 0;
+  /// Whether a pure decode plan stays the decision while requests wait that could not be admitted. True when
+  /// admission depends only on what shrinks while the set decodes (free blocks) or stays (slots, budget).
+  virtual bool blocked_stays_blocked() const { return true; }
+  /// A policy's own condition for admitting `seq` now.
+  virtual bool may_admit(const Sequence& /*seq*/) const { return true; }
+
+  /// Puts the whole decode set into the plan, preempting from the tail of the running list until its blocks
+  /// fit.
+  void plan_decodes(BatchPlan& plan);
+  /// Continues partly computed prompts in order of admission; returns the budget left.
+  Tokens plan_prefills(BatchPlan& plan, Tokens budget);
+  /// Admits waiting requests while budget, slots and blocks allow.
+  void plan_admissions(BatchPlan& plan, Tokens budget);
+
+  /// Tokens that the admitted sequences may still add to the KV cache if each runs to its full output.
+  Tokens tokens_to_come() const;
+  /// Blocks that the admitted sequences take at most, all run to their full output.
+  std::int64_t committed_blocks() const { return committed_blocks_; }
+  std::int64_t max_blocks(const Sequence& seq) const;
+
+  SchedulerConfig config_;
+  KvCache kv_;
+
+ private:
+  void preempt(SeqIndex victim, BatchPlan& plan);
+  SeqIndex choose_victim() const;
+  void join_decodes(SeqIndex seq);
+  void finish(BatchPlan& plan);
+  void link(SeqIndex seq);
+  void unlink(SeqIndex seq);
+  void wait(SeqIndex seq, bool front);
+  Tokens stored_tokens(const Sequence& seq) const;
+
+  DecodePool pool_;
+  std::vector<Sequence> sequences_;
+  std::vector<SeqIndex> spare_;
+  std::deque<SeqIndex> waiting_;
+  std::vector<SeqIndex> partial_;  ///< running, prompt not yet computed, in order of admission
+  SeqIndex first_ = kNoSeq, last_ = kNoSeq;
+  std::int64_t running_ = 0;  ///< the finishing included until they are completed
+  std::int64_t committed_blocks_ = 0;
+  Tokens committed_tokens_ = 0;  ///< prompt and output of the admitted, summed
+};
+
+struct Schedulers {
+  static constexpr const char* kind = "scheduler";
+  using Factory = std::unique_ptr<Scheduler> (*)(SchedulerConfig, const KvConfig&,
+                                                 std::vector<Tokens> windows);
+};
+
+/// Errors: ConfigError for settings the scheduler cannot honour.
+std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const KvConfig& kv,
+                                          std::vector<Tokens> windows);
+
+}  // namespace orrery

@@ -1,0 +1,31 @@
+#include "serving/scheduler.hpp"
+
+namespace orrery {
+namespace {
+
+/// TensorRT-LLM in-flight batching with GUARANTEED_NO_EVICT: a request is admitted only if its prompt and
+/// full output fit beside those of everyone running, so nobody is ever preempted. Context and generation
+/// share a step.
+class Trtllm final : public Scheduler {
+ public:
+  using Scheduler::Scheduler;
+
+ private:
+  void decide(BatchPlan& plan) override {
+    plan_decodes(plan);
+    const Tokens budget = plan_prefills(plan, config_.max_num_batched_tokens - plan.decode.seqs);
+    plan_admissions(plan, budget);
+  }
+  bool may_admit(const Sequence& seq) const override {
+    return committed_blocks() + max_blocks(seq) <= kv_.total_blocks();
+  }
+};
+
+const Registration<Schedulers> trtllm{
+    "trtllm", "in-flight batching, GUARANTEED_NO_EVICT: admits only what fits with its whole output",
+    [](SchedulerConfig c, const KvConfig& kv, std::vector<Tokens> windows) -> std::unique_ptr<Scheduler> {
+      return std::make_unique<Trtllm>(std::move(c), kv, std::move(windows));
+    }};
+
+}  // namespace
+}  // namespace orrery

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "workload/request.hpp"
+
+namespace orrery {
+
+/// Slot of a sequence in its scheduler; stable while the sequence lives.
+using SeqIndex = std::int32_t;
+inline constexpr SeqIndex kNoSeq = -1;
+
+/// What one sequence holds of the KV cache besides its private blocks, which follow from its length.
+struct KvHold {
+  std::vector<std::int32_t> units;  ///< prefix units it references, from the first token on
+  std::int64_t shared_blocks = 0;   ///< blocks of its own length that lie in those units
+  std::int64_t own_from = -1;       ///< preempted: block from which the cache remembers its own; -1 = none
+};
+
+/// One request inside a scheduler. Members of the decode set keep no running state here: their progress
+/// follows from the pool's step counter.
+struct Sequence {
+  enum class State : std::uint8_t { free, waiting, prefilling, decoding, draining };
+
+  Request request;
+  Tokens target = 0;        ///< tokens to compute before its next token: prompt, plus generated if preempted
+  Tokens computed = 0;      ///< tokens scheduled so far while waiting or prefilling
+  Tokens generated = 0;     ///< tokens generated when it last left the decode set
+  std::int64_t joined = 0;  ///< pool step at which it joined the decode set
+  std::uint32_t generation = 0;  ///< tells stale heap entries of a reused slot
+  State state = State::free;
+  KvHold hold;
+  SeqIndex before = kNoSeq, after = kNoSeq;  ///< running list, in order of admission
+
+  Tokens cached_tokens = 0;  ///< prefix hit at first admission
+  std::int32_t preemptions = 0;
+  Ps queued{0}, scheduled{kNever}, first_token{kNever}, last_token{kNever};
+};
+
+}  // namespace orrery
