@@ -44,6 +44,10 @@ std::string SourcedReader::text(JsonView& parent, const std::string& key, const 
   return figure(parent, key, prefix, [](JsonView& e) { return e.text("value"); });
 }
 
+Json SourcedReader::value(JsonView& parent, const std::string& key, const std::string& prefix) {
+  return figure(parent, key, prefix, [](JsonView& e) { return e.raw("value"); });
+}
+
 std::vector<double> SourcedReader::numbers(JsonView& parent, const std::string& key,
                                            const std::string& prefix) {
   return figure(parent, key, prefix, [](JsonView& e) { return e.numbers("value"); });

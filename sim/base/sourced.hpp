@@ -28,6 +28,8 @@ class SourcedReader {
   double number_or(JsonView& parent, const std::string& key, double fallback, const std::string& prefix = {});
   bool boolean(JsonView& parent, const std::string& key, const std::string& prefix = {});
   std::string text(JsonView& parent, const std::string& key, const std::string& prefix = {});
+  /// Any type; the caller checks it.
+  Json value(JsonView& parent, const std::string& key, const std::string& prefix = {});
   std::vector<double> numbers(JsonView& parent, const std::string& key, const std::string& prefix = {});
 
   const std::vector<SourcedFigure>& figures() const { return figures_; }

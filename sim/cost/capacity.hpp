@@ -15,6 +15,10 @@ struct MemoryPolicy {
   double activation_bytes_fixed = 0;
   double activation_bytes_per_token = 0;  ///< times max_num_batched_tokens times hidden size
   int block_size = 16;
+  double activation_bytes_per_token_ffn = 0;  ///< times max_num_batched_tokens times one rank's widest FFN
+  double sampler_bytes_per_vocab = 0;         ///< times the vocabulary; the sampler runs after the layers,
+  double sampler_bytes_per_logit = 0;  ///< times max_num_seqs times the vocabulary; so the larger counts
+  std::int64_t max_num_seqs = 0;
 };
 
 struct KvCapacity {

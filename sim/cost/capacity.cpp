@@ -1,0 +1,174 @@
+#include "cost/capacity.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+
+namespace orrery {
+namespace {
+
+struct Footprint {
+  double weights = 0, overhead = 0, budget = 0;
+  double available() const { return budget - weights - overhead; }
+};
+
+int widest_head(const ModelSpec& model) {
+  int widest = 0;
+  for (const auto& kind : model.kinds) widest = std::max(widest, kind.attention.head_dim);
+  return widest;
+}
+
+double widest_ffn(const ModelSpec& model) {
+  double widest = 0;
+  for (const auto& kind : model.kinds) widest = std::max(widest, static_cast<double>(kind.ffn.width));
+  return widest;
+}
+
+/// The rotary table an engine keeps: cosines and sines for every position, one head wide.
+double rotary_table_bytes(const ModelSpec& model, const LoweringContext& ctx) {
+  return static_cast<double>(model.max_model_len) * widest_head(model) *
+         bytes_per_element(ctx.precision.activation);
+}
+
+/// Peak of the profiling run: the layers on a full token budget, or after them the sampler on a full batch.
+double activation_bytes(const ModelSpec& model, const LoweringContext& ctx, const MemoryPolicy& policy,
+                        Tokens max_num_batched_tokens) {
+  const double per_token = policy.activation_bytes_per_token * static_cast<double>(model.hidden) +
+                           policy.activation_bytes_per_token_ffn * widest_ffn(model) / ctx.shard.tp;
+  const double layers = per_token * static_cast<double>(max_num_batched_tokens);
+  const double sampler = (policy.sampler_bytes_per_vocab +
+                          policy.sampler_bytes_per_logit * static_cast<double>(policy.max_num_seqs)) *
+                         static_cast<double>(model.vocab);
+  return policy.activation_bytes_fixed + std::max(layers, sampler);
+}
+
+Footprint footprint(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
+                    const MemoryPolicy& policy, Tokens max_num_batched_tokens) {
+  Footprint f;
+  f.weights = model.weight_bytes(ctx);
+  f.overhead = policy.non_torch_bytes + rotary_table_bytes(model, ctx) +
+               activation_bytes(model, ctx, policy, max_num_batched_tokens);
+  f.budget = device.memory_bytes * policy.fraction;
+  if (policy.fraction_of == MemoryPolicy::Fraction::of_free) {
+    const double free = device.memory_bytes - f.weights - f.overhead;
+    f.budget = f.weights + f.overhead + free * policy.fraction;
+  }
+  return f;
+}
+
+std::string_view fraction_name(MemoryPolicy::Fraction meaning) {
+  switch (meaning) {
+    case MemoryPolicy::Fraction::of_total:
+      return "gpu_memory_utilization";
+    case MemoryPolicy::Fraction::of_total_static:
+      return "mem_fraction_static";
+    case MemoryPolicy::Fraction::of_free:
+      return "free_gpu_memory_fraction";
+  }
+  return "";
+}
+
+bool splits(const ModelSpec& model, const Shard& shard) {
+  try {
+    check_split(model, shard);
+    return true;
+  } catch (const ConfigError&) {
+    return false;
+  }
+}
+
+/// "--tensor-parallel-size 2 leaves 55.0 GiB per GPU for KV (about 361000 tokens)", or "" when no split
+/// helps.
+std::string larger_split(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
+                         const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens tokens_needed) {
+  for (int tp = ctx.shard.tp * 2; tp <= 64; tp *= 2) {
+    ctx.shard.tp = tp;
+    if (!splits(model, ctx.shard)) continue;
+    const double left = footprint(model, ctx, device, policy, max_num_batched_tokens).available();
+    const double tokens = left / model.kv_bytes_per_token(ctx);
+    if (left <= 0 || tokens < static_cast<double>(tokens_needed)) continue;
+    return fmt::format("--tensor-parallel-size {} leaves {:.1f} GiB per GPU for KV (about {:.0f} tokens)", tp,
+                       left / kGiB, tokens);
+  }
+  return "";
+}
+
+/// "--quantization fp8 (65.9 GiB)" when 8-bit weights would fit, else "".
+std::string smaller_format(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
+                           const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens tokens_needed) {
+  if (bytes_per_element(ctx.precision.weight) <= 1.0 || device.tensor_peak(DType::fp8) <= 0) return "";
+  ctx.precision.weight = ctx.precision.compute = DType::fp8;
+  const auto f = footprint(model, ctx, device, policy, max_num_batched_tokens);
+  if (f.available() < model.kv_bytes_per_token(ctx) * static_cast<double>(tokens_needed)) return "";
+  return fmt::format("--quantization fp8 ({:.1f} GiB)", f.weights / kGiB);
+}
+
+std::string ways_out(const std::vector<std::string>& ways) {
+  std::string out;
+  for (const auto& way : ways) {
+    if (!way.empty()) out += (out.empty() ? "" : "; or ") + way;
+  }
+  return out;
+}
+
+[[noreturn]] void refuse_weights(const ModelSpec& model, const LoweringContext& ctx,
+                                 const DeviceProfile& device, const MemoryPolicy& policy,
+                                 Tokens max_num_batched_tokens, const Footprint& f) {
+  const double total = device.memory_bytes / kGiB;
+  auto hint = ways_out({larger_split(model, ctx, device, policy, max_num_batched_tokens, 1),
+                        smaller_format(model, ctx, device, policy, max_num_batched_tokens, 1)});
+  throw ConfigError(
+      fmt::format("model does not fit: {} {} weights are {:.1f} GiB per GPU at tp{} and {:.1f} GiB go to "
+                  "activations and the runtime; {} offers {:.1f} GiB ({:.1f} x {} {:g})",
+                  model.name, name(ctx.precision.weight), f.weights / kGiB, ctx.shard.tp, f.overhead / kGiB,
+                  device.name, total * policy.fraction, total, fraction_name(policy.fraction_of),
+                  policy.fraction),
+      hint.empty() ? "no split over up to 64 GPUs fits; choose a device with more memory" : hint,
+      ExitCode::infeasible);
+}
+
+[[noreturn]] void refuse_context(const ModelSpec& model, const LoweringContext& ctx,
+                                 const DeviceProfile& device, const MemoryPolicy& policy,
+                                 Tokens max_num_batched_tokens, Tokens max_model_len,
+                                 const KvCapacity& capacity) {
+  const auto fits = capacity.tokens();
+  const auto shorter = fits > 0 ? fmt::format("--max-model-len {}", fits) : std::string();
+  throw ConfigError(
+      fmt::format(
+          "the KV cache holds {} tokens ({:.1f} GiB per GPU at tp{}), fewer than max_model_len {} of {}",
+          fits, capacity.kv_bytes / kGiB, ctx.shard.tp, max_model_len, model.name),
+      ways_out({shorter, larger_split(model, ctx, device, policy, max_num_batched_tokens, max_model_len),
+                smaller_format(model, ctx, device, policy, max_num_batched_tokens, max_model_len)}),
+      ExitCode::infeasible);
+}
+
+}  // namespace
+
+std::int64_t KvCapacity::tokens() const {
+  return blocks > 1 ? (blocks - 1) * block_size : 0;
+}
+
+KvCapacity kv_capacity(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
+                       const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens max_model_len) {
+  const auto f = footprint(model, ctx, device, policy, max_num_batched_tokens);
+  KvCapacity c;
+  c.block_size = policy.block_size;
+  c.weight_bytes = f.weights;
+  c.overhead_bytes = f.overhead;
+  c.block_bytes = model.kv_bytes_per_token(ctx) * policy.block_size;
+  if (f.available() < c.block_bytes) {
+    refuse_weights(model, ctx, device, policy, max_num_batched_tokens, f);
+  }
+  c.kv_bytes = f.available();
+  c.blocks = static_cast<std::int64_t>(std::floor(c.kv_bytes / c.block_bytes));
+  if (c.tokens() < max_model_len) {
+    refuse_context(model, ctx, device, policy, max_num_batched_tokens, max_model_len, c);
+  }
+  return c;
+}
+
+}  // namespace orrery
