@@ -1,0 +1,142 @@
+#include "cost/fit_file.hpp"
+
+#include <cmath>
+
+#include "base/json.hpp"
+
+namespace orrery {
+
+namespace {
+constexpr std::int64_t kFormat = 1;
+
+template <std::size_t N>
+void read_coefficients(JsonView v, const std::array<const char*, N>& names, std::array<double, N>& out) {
+  for (std::size_t i = 0; i < N; ++i) {
+    out[i] = v.number(names[i]);
+    if (out[i] < 0) v.fail(names[i], "a coefficient is negative");
+  }
+  v.finish();
+}
+
+FitRange read_range(JsonView& v, const std::string& key) {
+  const auto both = v.numbers(key);
+  if (both.size() != 2 || both[0] > both[1]) v.fail(key, "a range is [low, high]");
+  return {both[0], both[1]};
+}
+
+Surface read_surface(JsonView v) {
+  std::vector<SurfaceAxis> axes;
+  std::size_t size = 1;
+  for (auto& a : v.objects("axes")) {
+    SurfaceAxis axis{a.text("name"), {}};
+    for (const double node : a.numbers("nodes")) {
+      if (!(node > 0) || (!axis.log2_nodes.empty() && std::log2(node) <= axis.log2_nodes.back())) {
+        a.fail("nodes", "nodes are positive and ascend");
+      }
+      axis.log2_nodes.push_back(std::log2(node));
+    }
+    size *= axis.log2_nodes.size();
+    a.finish();
+    axes.push_back(std::move(axis));
+  }
+  auto values = v.numbers("log_correction");
+  if (axes.empty() || axes.size() > Surface::kMaxAxes) v.fail("axes", "a surface has 1 to 4 axes");
+  if (size != values.size() || size == 0) v.fail("log_correction", "one value per node is needed");
+  v.finish();
+  return {std::move(axes), std::move(values)};
+}
+
+std::vector<AttentionSurface> read_attention(JsonView& v) {
+  std::vector<AttentionSurface> out;
+  for (auto& s : v.objects("surfaces")) {
+    out.push_back({s.number("head_dim"), read_surface(s.object("surface")), read_range(s, "range_x"),
+                   read_range(s, "range_y"), read_range(s, "range_group"), read_range(s, "range_kv_heads")});
+    s.finish();
+  }
+  if (out.empty()) v.fail("surfaces", "no head size is fitted");
+  return out;
+}
+
+void read_kernels(JsonView& v, FitFile& f) {
+  for (auto& g : v.objects("gemm")) {
+    GemmFit fit;
+    fit.dtype = parse_dtype(g.text("dtype"));
+    read_coefficients(g.object("coefficients"), GemmForm::kNames, fit.form.c);
+    fit.form.sm_count = f.sm_count;
+    fit.surface = read_surface(g.object("surface"));
+    fit.m = read_range(g, "range_m"), fit.n = read_range(g, "range_n"), fit.k = read_range(g, "range_k");
+    g.finish();
+    f.gemm.push_back(std::move(fit));
+  }
+  for (auto& p : v.objects("attention_prefill")) {
+    PrefillFit fit;
+    read_coefficients(p.object("coefficients"), PrefillForm::kNames, fit.form.c);
+    fit.form.sm_count = f.sm_count;
+    fit.surfaces = read_attention(p);
+    p.finish();
+    f.prefill.push_back(std::move(fit));
+  }
+  for (auto& d : v.objects("attention_decode")) {
+    DecodeFit fit;
+    read_coefficients(d.object("coefficients"), DecodeForm::kNames, fit.form.c);
+    fit.form.sm_count = f.sm_count;
+    fit.surfaces = read_attention(d);
+    fit.kv_fp8_time_factor = d.number_or("kv_fp8_time_factor", 1.0);
+    fit.kv_fp8_source = d.text_or("kv_fp8_source", "");
+    d.finish();
+    f.decode.push_back(std::move(fit));
+  }
+}
+
+void read_lines(JsonView& v, FitFile& f) {
+  for (auto& c : v.objects("collectives")) {
+    f.collectives.push_back({c.text("class"), static_cast<int>(c.integer("ranks")), c.number("launch_s"),
+                             c.number("bytes_per_s"), read_surface(c.object("surface")),
+                             read_range(c, "range_bytes")});
+    c.finish();
+  }
+  for (auto& r : v.objects("row_kernels")) {
+    f.row_kernels.push_back(
+        {r.text("class"), r.number("launch_s"), r.number("bytes_per_s"), read_range(r, "range_bytes")});
+    r.finish();
+  }
+}
+
+void read_quality(JsonView& v, FitFile& f) {
+  for (auto& s : v.objects("sources")) {
+    f.sources.push_back({s.text("file"), s.text("source"), s.integer("rows")});
+    s.finish();
+  }
+  auto errors = v.object("errors");
+  for (const auto& cls : errors.keys()) {
+    auto e = errors.object(cls);
+    f.errors[cls] = {e.number("median_abs"), e.number("p90_abs"), e.number("log_sigma")};
+    e.finish();
+  }
+  for (auto& h : v.objects("held_out")) {
+    f.held_out.push_back({h.text("class"), h.text("dtype"), h.text("region"), h.text("split"),
+                          h.integer("rows"), h.number("median_abs"), h.number("p90_abs"), h.number("bias"),
+                          h.number_or("target_median", 0), h.number_or("target_p90", 0)});
+    h.finish();
+  }
+}
+}  // namespace
+
+FitFile FitFile::load(const std::string& path) {
+  JsonView v(JsonDocument::load(path));
+  if (v.integer("format") != kFormat) {
+    v.fail("format", "this file's format is not the one this version reads",
+           "fit it again: orrery calibrate fit");
+  }
+  FitFile f;
+  f.device = v.text("device");
+  f.sm_count = v.number("sm_count");
+  v.ignore("split");  // prose for readers
+  read_quality(v, f);
+  read_kernels(v, f);
+  read_lines(v, f);
+  v.finish();
+  return f;
+}
+
+}  // namespace orrery

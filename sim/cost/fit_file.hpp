@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cost/kernel_cost_model.hpp"
+#include "cost/kernel_forms.hpp"
+#include "cost/surface.hpp"
+#include "ops/dtype.hpp"
+
+namespace orrery {
+
+/// The range of one quantity over the rows a fit was made from.
+struct FitRange {
+  double low = 0, high = 0;
+  bool holds(double x) const { return x >= low && x <= high; }
+};
+
+/// GEMM of one number format: axes m, n, k.
+struct GemmFit {
+  DType dtype = DType::bf16;
+  GemmForm form;
+  Surface surface;
+  FitRange m, n, k;
+};
+
+/// A surface of attention residuals for one head size. Axes: prefill (keys, blocks, group), decode (streams,
+/// length, group): group = query heads per KV head.
+struct AttentionSurface {
+  double head_dim = 128;
+  Surface surface;
+  FitRange x, y, group, kv_heads;
+};
+struct PrefillFit {
+  PrefillForm form;
+  std::vector<AttentionSurface> surfaces;  ///< ascending head_dim
+};
+struct DecodeFit {
+  DecodeForm form;
+  std::vector<AttentionSurface> surfaces;
+  /// Time with 8-bit KV over time with 16-bit KV.
+  double kv_fp8_time_factor = 1.0;
+  std::string kv_fp8_source;
+};
+
+/// A collective among `ranks`: (launch + bytes / rate) exp(surface(bytes)).
+struct CollectiveFit {
+  std::string kernel_class;
+  int ranks = 2;
+  double launch_s = 0, bytes_per_s = 0;
+  Surface surface;
+  FitRange bytes;
+};
+
+/// Row-wise kernels: launch + bytes / rate.
+struct RowKernelFit {
+  std::string kernel_class;
+  double launch_s = 0, bytes_per_s = 0;
+  FitRange bytes;
+};
+
+/// Errors on rows that were held out of the fit.
+struct HeldOut {
+  std::string kernel_class, dtype, region,
+      split;  ///< split: "rows" (a random fifth) or "shapes" (whole shapes)
+  std::int64_t rows = 0;
+  double median_abs = 0, p90_abs = 0;        ///< of |predicted/measured - 1|
+  double bias = 0;                           ///< median of log(predicted/measured)
+  double target_median = 0, target_p90 = 0;  ///< 0 = none set
+};
+
+struct FitSource {
+  std::string file, source;  ///< the table's name, and where it was published
+  std::int64_t rows = 0;     ///< rows used
+};
+
+/// hwprofiles/<device>/fit.json: what calibration learnt about one device.
+struct FitFile {
+  std::string device;
+  double sm_count = 0;
+  std::vector<FitSource> sources;
+  std::vector<GemmFit> gemm;
+  std::vector<PrefillFit> prefill;  ///< at most one
+  std::vector<DecodeFit> decode;    ///< at most one
+  std::vector<CollectiveFit> collectives;
+  std::vector<RowKernelFit> row_kernels;
+  std::map<std::string, ClassError> errors;  ///< by kernel class, inside the fitted range
+  std::vector<HeldOut> held_out;
+
+  /// Errors: ConfigError with file and key.
+  static FitFile load(const std::string& path);
+  /// The text of a fit.json: stable order, numbers rounded to what the fit can tell.
+  std::string to_json() const;
+};
+
+}  // namespace orrery

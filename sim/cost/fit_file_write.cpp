@@ -1,0 +1,159 @@
+#include <cmath>
+#include <string>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cost/fit_file.hpp"
+
+namespace orrery {
+
+namespace {
+using Ordered = nlohmann::ordered_json;
+
+/// Six significant digits: more than a fit can tell, few enough to read and to compare.
+double rounded(double x) {
+  return std::stod(fmt::format("{:.6g}", x));
+}
+
+template <std::size_t N>
+Ordered coefficients(const std::array<const char*, N>& names, const std::array<double, N>& values) {
+  Ordered o;
+  for (std::size_t i = 0; i < N; ++i) o[names[i]] = rounded(values[i]);
+  return o;
+}
+
+Ordered range(const FitRange& r) {
+  return {rounded(r.low), rounded(r.high)};
+}
+
+Ordered surface(const Surface& s) {
+  Ordered o;
+  for (const auto& axis : s.axes()) {
+    Ordered nodes = Ordered::array();
+    for (const double l : axis.log2_nodes) nodes.push_back(rounded(std::exp2(l)));
+    o["axes"].push_back({{"name", axis.name}, {"nodes", nodes}});
+  }
+  Ordered values = Ordered::array();
+  for (const double x : s.values()) values.push_back(std::round(x * 1e3) / 1e3);
+  o["log_correction"] = values;
+  return o;
+}
+
+Ordered attention(const std::vector<AttentionSurface>& surfaces) {
+  Ordered all = Ordered::array();
+  for (const auto& s : surfaces) {
+    all.push_back({{"head_dim", s.head_dim},
+                   {"range_x", range(s.x)},
+                   {"range_y", range(s.y)},
+                   {"range_group", range(s.group)},
+                   {"range_kv_heads", range(s.kv_heads)},
+                   {"surface", surface(s.surface)}});
+  }
+  return all;
+}
+
+/// Objects indented, arrays of numbers on few lines.
+void write(const Ordered& value, int depth, std::string& out) {
+  const std::string pad(static_cast<std::size_t>(depth) * 1, ' ');
+  const bool flat =
+      !value.is_structured() || value.empty() || (value.is_array() && !value.front().is_structured());
+  if (flat) {
+    out += value.dump();
+    return;
+  }
+  const bool object = value.is_object();
+  out += object ? "{" : "[";
+  const char* separator = "\n";
+  for (const auto& item : value.items()) {
+    out += separator + pad + " ";
+    if (object) out += Ordered(item.key()).dump() + ": ";
+    write(item.value(), depth + 1, out);
+    separator = ",\n";
+  }
+  out += "\n" + pad + (object ? "}" : "]");
+}
+
+void add_quality(const FitFile& f, Ordered& o) {
+  o["sources"] = Ordered::array();
+  for (const auto& s : f.sources)
+    o["sources"].push_back({{"file", s.file}, {"source", s.source}, {"rows", s.rows}});
+  o["errors"] = Ordered::object();
+  for (const auto& [cls, e] : f.errors) {
+    o["errors"][cls] = {{"median_abs", rounded(e.median_abs)},
+                        {"p90_abs", rounded(e.p90_abs)},
+                        {"log_sigma", rounded(e.log_sigma)}};
+  }
+  o["held_out"] = Ordered::array();
+  for (const auto& h : f.held_out) {
+    Ordered row{{"class", h.kernel_class},
+                {"dtype", h.dtype},
+                {"region", h.region},
+                {"split", h.split},
+                {"rows", h.rows},
+                {"median_abs", rounded(h.median_abs)},
+                {"p90_abs", rounded(h.p90_abs)},
+                {"bias", rounded(h.bias)}};
+    if (h.target_median > 0) row["target_median"] = h.target_median, row["target_p90"] = h.target_p90;
+    o["held_out"].push_back(row);
+  }
+}
+
+void add_kernels(const FitFile& f, Ordered& o) {
+  o["gemm"] = Ordered::array();
+  for (const auto& g : f.gemm) {
+    o["gemm"].push_back({{"dtype", std::string(name(g.dtype))},
+                         {"coefficients", coefficients(GemmForm::kNames, g.form.c)},
+                         {"range_m", range(g.m)},
+                         {"range_n", range(g.n)},
+                         {"range_k", range(g.k)},
+                         {"surface", surface(g.surface)}});
+  }
+  o["attention_prefill"] = Ordered::array();
+  for (const auto& p : f.prefill) {
+    o["attention_prefill"].push_back(
+        {{"coefficients", coefficients(PrefillForm::kNames, p.form.c)}, {"surfaces", attention(p.surfaces)}});
+  }
+  o["attention_decode"] = Ordered::array();
+  for (const auto& d : f.decode) {
+    o["attention_decode"].push_back({{"coefficients", coefficients(DecodeForm::kNames, d.form.c)},
+                                     {"kv_fp8_time_factor", d.kv_fp8_time_factor},
+                                     {"kv_fp8_source", d.kv_fp8_source},
+                                     {"surfaces", attention(d.surfaces)}});
+  }
+  o["collectives"] = Ordered::array();
+  for (const auto& c : f.collectives) {
+    o["collectives"].push_back({{"class", c.kernel_class},
+                                {"ranks", c.ranks},
+                                {"launch_s", rounded(c.launch_s)},
+                                {"bytes_per_s", rounded(c.bytes_per_s)},
+                                {"range_bytes", range(c.bytes)},
+                                {"surface", surface(c.surface)}});
+  }
+  o["row_kernels"] = Ordered::array();
+  for (const auto& r : f.row_kernels) {
+    o["row_kernels"].push_back({{"class", r.kernel_class},
+                                {"launch_s", rounded(r.launch_s)},
+                                {"bytes_per_s", rounded(r.bytes_per_s)},
+                                {"range_bytes", range(r.bytes)}});
+  }
+}
+}  // namespace
+
+std::string FitFile::to_json() const {
+  Ordered o;
+  o["format"] = 1;
+  o["device"] = device;
+  o["sm_count"] = sm_count;
+  o["split"] =
+      "coefficients are fitted on neither a random fifth of the rows nor any row of some whole shapes; "
+      "held_out is "
+      "their error";
+  add_quality(*this, o);
+  add_kernels(*this, o);
+  std::string text;
+  write(o, 0, text);
+  return text + "\n";
+}
+
+}  // namespace orrery

@@ -1,0 +1,197 @@
+#include "cost/fitted.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/registry.hpp"
+#include "cost/roofline.hpp"
+#include "ops/kernel_classes.hpp"
+
+namespace orrery {
+
+namespace {
+Provenance known(bool inside) {
+  return inside ? Provenance::interpolated : Provenance::extrapolated;
+}
+
+/// The surface fitted for the head size nearest in ratio.
+const AttentionSurface& nearest_head(const std::vector<AttentionSurface>& all, double head_dim) {
+  const AttentionSurface* best = &all.front();
+  for (const auto& s : all) {
+    if (std::max(s.head_dim, head_dim) * std::min(best->head_dim, head_dim) <
+        std::max(best->head_dim, head_dim) * std::min(s.head_dim, head_dim)) {
+      best = &s;
+    }
+  }
+  return *best;
+}
+
+bool inside(const AttentionSurface& s, double head_dim, double x, double y, double group) {
+  return s.head_dim == head_dim && s.x.holds(x) && s.y.holds(y) && s.group.holds(group);
+}
+}  // namespace
+
+FittedModel::FittedModel(FitFile fit, DeviceProfile device, Topology topology, KernelCostModelPtr backing)
+    : fit_(std::move(fit)),
+      device_(std::move(device)),
+      topology_(std::move(topology)),
+      backing_(std::move(backing)) {
+  for (std::size_t i = 0; i < gemm_.size(); ++i) gemm_[i] = choose_gemm(static_cast<DType>(i));
+  // A node whose links are slower than those of the device's own (PCIe instead of NVLink) is another machine.
+  links_as_fitted_ = topology_.gpu_link_bytes_per_s <= 0 || device_.nvlink_bytes_per_s <= 0 ||
+                     topology_.gpu_link_bytes_per_s > 0.75 * device_.nvlink_bytes_per_s;
+}
+
+/// fp16 runs as bf16 and int8 as fp8; another format scales the bf16 fit by the ratio of datasheet peaks.
+FittedModel::GemmChoice FittedModel::choose_gemm(DType dtype) const {
+  const auto of = [&](DType wanted) -> const GemmFit* {
+    const auto at =
+        std::find_if(fit_.gemm.begin(), fit_.gemm.end(), [&](const GemmFit& g) { return g.dtype == wanted; });
+    return at == fit_.gemm.end() ? nullptr : &*at;
+  };
+  const DType canonical = dtype == DType::fp16 ? DType::bf16 : dtype == DType::int8 ? DType::fp8 : dtype;
+  GemmChoice c;
+  c.fit = of(canonical);
+  c.exact = c.fit != nullptr && dtype != DType::int8;
+  if (c.fit == nullptr) c.fit = of(DType::bf16);
+  if (c.fit == nullptr) return c;
+  c.form = c.fit->form;
+  c.element = bytes_per_element(c.fit->dtype);
+  const double peak = device_.tensor_peak(dtype), fitted_peak = device_.tensor_peak(c.fit->dtype);
+  if (c.fit->dtype != canonical && peak > 0 && fitted_peak > 0) {
+    c.form.c[GemmForm::tensor] *= peak / fitted_peak;
+    c.element = bytes_per_element(dtype);
+  }
+  return c;
+}
+
+double FittedModel::speed_of_light(const KernelCall& call) const {
+  const Work& w = call.work;
+  double t = w.hbm_bytes() / device_.memory_bandwidth_bytes_per_s;
+  const double peak = device_.tensor_peak(w.tensor_dtype);
+  if (peak > 0) t = std::max(t, w.tensor_flops / peak);
+  return t;
+}
+
+KernelTime FittedModel::gemm(const KernelCall& call) const {
+  const GemmChoice& c = gemm_[static_cast<std::size_t>(call.dtype)];
+  if (c.fit == nullptr) return backing_->price(call);
+  const double m = call.dims[0], n = call.dims[1], k = call.dims[2];
+  GemmBytes bytes{c.element, bytes_per_element(call.weight_dtype), 2};
+  const std::array<double, 3> at{std::log2(m), std::log2(n), std::log2(k)};
+  const double t = c.form.seconds(m, n, k, bytes) * std::exp(c.fit->surface.at(at));
+  const bool seen =
+      c.exact && bytes.weight == c.element && c.fit->m.holds(m) && c.fit->n.holds(n) && c.fit->k.holds(k);
+  return {Seconds(std::max(t, speed_of_light(call))), known(seen)};
+}
+
+KernelTime FittedModel::prefill(const KernelCall& call) const {
+  if (fit_.prefill.empty()) return backing_->price(call);
+  const PrefillFit& f = fit_.prefill.front();
+  const auto& d = call.dims;
+  const PrefillShape s{d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]};
+  const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
+  const double keys = 2 * s.keys_per_query(), blocks = s.tiles(), group = s.heads / s.kv_heads;
+  const std::array<double, 3> at{std::log2(keys), std::log2(blocks), std::log2(group)};
+  const double t = f.form.seconds(s) * std::exp(a.surface.at(at));
+  // Cached tokens before the chunk were never measured.
+  const bool cold = s.kv_tokens <= s.new_tokens;
+  return {Seconds(std::max(t, speed_of_light(call))),
+          known(cold && inside(a, s.head_dim, keys, blocks, group))};
+}
+
+KernelTime FittedModel::decode(const KernelCall& call) const {
+  if (fit_.decode.empty()) return backing_->price(call);
+  const DecodeFit& f = fit_.decode.front();
+  const auto& d = call.dims;
+  const DecodeShape s{d[0], d[1] / d[0], d[2], d[3], d[4]};
+  const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
+  const double streams = s.streams(), group = s.heads / s.kv_heads;
+  const std::array<double, 3> at{std::log2(streams), std::log2(s.length), std::log2(group)};
+  double t = f.form.seconds(s) * std::exp(a.surface.at(at));
+  const bool narrow = bytes_per_element(call.weight_dtype) < 2;
+  if (narrow) t *= f.kv_fp8_time_factor;
+  const bool seen = !narrow && inside(a, s.head_dim, streams, s.length, group);
+  return {Seconds(std::max(t, speed_of_light(call))), known(seen)};
+}
+
+KernelTime FittedModel::collective(const KernelCall& call, const char* cls) const {
+  if (!links_as_fitted_) return backing_->price(call);
+  const double ranks = call.dims[0], bytes = call.dims[1];
+  const CollectiveFit* best = nullptr;
+  for (const auto& c : fit_.collectives) {
+    if (c.kernel_class != cls) continue;
+    if (best == nullptr || std::abs(c.ranks - ranks) < std::abs(best->ranks - ranks)) best = &c;
+  }
+  if (best == nullptr || ranks > topology_.gpus_per_node) return backing_->price(call);
+  const double log2_bytes = std::log2(std::max(bytes, 1.0));
+  double t = (best->launch_s + bytes / best->bytes_per_s) * std::exp(best->surface.at({&log2_bytes, 1}));
+  // Other rank counts: a ring's share of the payload sent per rank, (n-1)/n (Patarasuk and Yuan, 2009).
+  const double share = (1 - 1 / ranks) / (1 - 1.0 / best->ranks);
+  t *= share;
+  // Below the smallest size measured a collective costs what that size did.
+  return {Seconds(t), known(ranks == best->ranks && bytes <= best->bytes.high)};
+}
+
+KernelTime FittedModel::row_kernel(const KernelCall& call) const {
+  for (const auto& r : fit_.row_kernels) {
+    if (r.kernel_class != call.cls->name) continue;
+    const double bytes = call.work.hbm_bytes();
+    const double t = r.launch_s + bytes / r.bytes_per_s;
+    return {Seconds(std::max(t, speed_of_light(call))), known(bytes <= r.bytes.high)};
+  }
+  return backing_->price(call);
+}
+
+KernelTime FittedModel::price(const KernelCall& call) const {
+  const KernelClass* cls = call.cls;
+  if (cls == &kGemm || cls == &kLmHead) return gemm(call);
+  if (cls == &kAttentionDecode) return decode(call);
+  if (cls == &kAttentionPrefill) return prefill(call);
+  if (cls == &kElementwise) return row_kernel(call);
+  if (cls == &kAllReduceCustom) return collective(call, "all_reduce_custom");
+  if (cls == &kAllReduceNccl) return collective(call, "all_reduce_nccl");
+  if (cls == &kAllGather) return collective(call, "all_gather");
+  if (cls == &kSendRecv) return collective(call, "send_recv");
+  return backing_->price(call);
+}
+
+ClassError FittedModel::error(const KernelClass& cls, Provenance provenance) const {
+  if (provenance == Provenance::analytic) return backing_->error(cls, provenance);
+  const auto at = fit_.errors.find(std::string(&cls == &kLmHead ? kGemm.name : cls.name));
+  if (at == fit_.errors.end()) return backing_->error(cls, provenance);
+  if (provenance != Provenance::extrapolated) return at->second;
+  // Beyond the fitted range: twice the held-out error, and no better than a fifth.
+  ClassError e = at->second;
+  e.log_sigma = std::max(2 * e.log_sigma, 0.2);
+  e.median_abs = std::max(2 * e.median_abs, 0.67 * e.log_sigma);
+  e.p90_abs = std::max(2 * e.p90_abs, 1.65 * e.log_sigma);
+  return e;
+}
+
+std::vector<std::string> FittedModel::sources() const {
+  std::vector<std::string> lines;
+  for (const auto& s : fit_.sources) {
+    lines.push_back("fitted on " + std::to_string(s.rows) + " rows of " + s.file + ": " + s.source);
+  }
+  for (auto& line : backing_->sources()) lines.push_back(std::move(line));
+  return lines;
+}
+
+KernelCostModelPtr make_fitted(const DeviceProfile& device, const Topology& topology,
+                               const std::string& fit) {
+  const std::string path = fit.empty() ? device.folder + "/fit.json" : fit;
+  if (!std::filesystem::exists(path)) {
+    throw ConfigError("no fitted kernel times for '" + device.name + "': " + path + " does not exist",
+                      "use --cost-model analytic, or make one with `orrery calibrate fit`",
+                      ExitCode::no_device);
+  }
+  return std::make_shared<FittedModel>(FitFile::load(path), device, topology,
+                                       make_analytic(device, topology));
+}
+
+const Registration<CostModels> fitted{
+    "fitted", "closed forms times efficiency surfaces, fitted on measured kernels (fit.json)", make_fitted};
+
+}  // namespace orrery

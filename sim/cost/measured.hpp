@@ -1,0 +1,52 @@
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "cost/kernel_cost_model.hpp"
+
+namespace orrery {
+
+/// Kernel times we measured ourselves, one table per kernel class and number formats, read between rows: a
+/// shape that was run is returned as it is (`measured`); one that differs from rows in one dimension only,
+/// and lies between two of them, is interpolated in logarithms (the narrower gap weighs more when several
+/// dimensions offer it); anything else goes to `backing`. The file format is in calibration/README.md.
+class MeasuredModel final : public KernelCostModel {
+ public:
+  /// Reads every *.csv of `folder`. Errors: ConfigError with file and line.
+  MeasuredModel(const std::string& folder, KernelCostModelPtr backing);
+  KernelTime price(const KernelCall& call) const override;
+  ClassError error(const KernelClass& cls, Provenance provenance) const override;
+  std::vector<std::string> sources() const override;
+
+ private:
+  struct Point {
+    double log_x, log_time;
+  };
+  /// Rows that share all dimensions but one, ascending in it.
+  using Line = std::vector<Point>;
+  struct Table {
+    std::size_t dims = 0;
+    std::unordered_map<std::uint64_t, double> exact;  ///< hash of all dims -> seconds
+    std::vector<std::unordered_map<std::uint64_t, Line>>
+        lines;  ///< per dimension: hash of the others -> line
+    std::map<std::vector<double>, std::vector<double>> repeats;  ///< while reading: samples per shape
+  };
+  using Key = std::tuple<const KernelClass*, DType, DType>;
+  void read(const std::string& path);
+  static void index(Table& table);
+
+  std::map<Key, Table> tables_;
+  std::vector<std::string> sources_;
+  KernelCostModelPtr backing_;
+};
+
+/// Whether the folder exists and holds a .csv.
+bool has_measured_rows(const std::string& folder);
+KernelCostModelPtr make_measured(const std::string& folder, KernelCostModelPtr backing);
+
+}  // namespace orrery
