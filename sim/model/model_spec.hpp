@@ -42,10 +42,12 @@ struct ModelSpec {
   std::int64_t vocab = 0;
   bool tied_embeddings = false;
   Tokens max_model_len = 0;
-  Precision native;                ///< as the checkpoint is stored
-  std::vector<LayerKind> kinds;    ///< distinct kinds
-  std::vector<int> pattern;        ///< kind of each layer, in order
-  std::vector<std::string> notes;  ///< what was assumed, for `orrery models show`
+  Precision native;                 ///< as the checkpoint is stored
+  std::vector<LayerKind> kinds;     ///< distinct kinds
+  std::vector<int> pattern;         ///< kind of each layer, in order
+  std::vector<std::string> notes;   ///< what was assumed, for `orrery models show`
+  double published_parameters = 0;  ///< as its authors count them; 0 = unknown
+  std::string reference;            ///< where that count and the sizes were published
 
   int layers() const { return static_cast<int>(pattern.size()); }
   /// Distinct attention windows, ascending, without 0. BatchShape::windowed_context follows this order.

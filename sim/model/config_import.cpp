@@ -1,0 +1,232 @@
+#include "model/config_import.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "model/family_map.hpp"
+#include "model/field_reader.hpp"
+#include "ops/decode_set.hpp"
+
+namespace orrery {
+namespace {
+
+constexpr std::int64_t kLongest = std::int64_t{1} << 40;
+
+/// The object that describes the text model, and the family that reads it.
+struct TextConfig {
+  JsonView view;
+  FamilyMap family;
+};
+
+std::string first_architecture(JsonView& view) {
+  const auto names = view.texts_or("architectures", {});
+  return names.empty() ? "" : names.front();
+}
+
+bool contains(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+/// The family named by model_type, or when there is none the one that claims the architecture.
+std::optional<FamilyMap> find_family(JsonView& view) {
+  const auto families = list_families();
+  const std::string type = view.text_or("model_type", "");
+  if (!type.empty()) return contains(families, type) ? std::optional(load_family(type)) : std::nullopt;
+  const std::string architecture = first_architecture(view);
+  for (const auto& name : families) {
+    auto family = load_family(name);
+    if (contains(family.architectures, architecture)) return family;
+  }
+  return std::nullopt;
+}
+
+[[noreturn]] void refuse_architecture(JsonView& view, const JsonDocument& doc) {
+  const std::string type = view.text_or("model_type", ""), architecture = first_architecture(view);
+  const std::string hint =
+      fmt::format("supported families (model_type): {}", fmt::join(list_families(), ", "));
+  if (type.empty() && architecture.empty()) {
+    throw ConfigError("not a model's config.json: it has neither model_type nor architectures", hint)
+        .at(doc.path());
+  }
+  const long line = doc.line_of(type.empty() ? "/architectures" : "/model_type");
+  throw ConfigError(
+      fmt::format("architecture '{}' (model_type '{}') is not supported yet",
+                  architecture.empty() ? "unnamed" : architecture, type.empty() ? "none" : type),
+      hint)
+      .at(doc.path(), line, 0, doc.line_text(line));
+}
+
+/// Refuses fields the family does not know; null is what an absent field is.
+void refuse_unknown(const JsonView& view, const FamilyMap& family, const std::vector<std::string>& also) {
+  for (const auto& key : view.keys()) {
+    const Json& value = view.value().at(key);
+    if (value.is_null() || contains(also, key) || family.ignores(key)) continue;
+    if (const auto exact = family.must_be.find(key); exact != family.must_be.end()) {
+      if (value == exact->second) continue;
+      view.fail(key, fmt::format("only {} is supported for model_type '{}', found {}", exact->second.dump(),
+                                 family.model_type, value.dump().substr(0, 60)));
+    }
+    if (family.reads(key)) continue;
+    view.fail(
+        key,
+        fmt::format("this field is not understood for model_type '{}' and may change the cost of a step",
+                    family.model_type),
+        fmt::format("if it is harmless, name it under 'ignored' in {}", family.path));
+  }
+}
+
+TextConfig find_text_config(const std::shared_ptr<const JsonDocument>& doc) {
+  JsonView top(doc);
+  for (const char* nest : {"text_config", "llm_config", "language_config"}) {
+    if (!top.has(nest)) continue;
+    auto inner = top.object(nest);
+    auto family = find_family(inner);
+    if (!family) refuse_architecture(top, *doc);
+    refuse_unknown(top, *family, {nest, "model_type", "architectures", "quantization_config", "orrery"});
+    return {std::move(inner), std::move(*family)};
+  }
+  auto family = find_family(top);
+  if (!family) refuse_architecture(top, *doc);
+  const std::string architecture = first_architecture(top);
+  if (!architecture.empty() && !contains(family->architectures, architecture)) refuse_architecture(top, *doc);
+  return {std::move(top), std::move(*family)};
+}
+
+LayerKind read_layer(JsonView& view, FieldReader& read) {
+  LayerKind kind;
+  auto& a = kind.attention;
+  a.heads = static_cast<int>(read.size("heads", 1, 1 << 16));
+  a.kv_heads = static_cast<int>(read.size("kv_heads", 1, 1 << 16));
+  a.head_dim = static_cast<int>(read.size("head_dim", 1, 1 << 16));
+  if (a.heads % a.kv_heads != 0) {
+    view.fail("num_key_value_heads",
+              fmt::format("{} attention heads are not a multiple of {} KV heads", a.heads, a.kv_heads));
+  }
+  a.qkv_bias = read.flag("qkv_bias");
+  a.output_bias = read.flag("output_bias");
+  a.qk_norm = read.flag("qk_norm");
+  kind.ffn = {read.size("ffn_width", 1, 1 << 24), read.flag("gated"), read.flag("mlp_bias")};
+  kind.norms = static_cast<int>(read.size("norms", 2, 4));
+  return kind;
+}
+
+/// "full" or "window" for each layer: the config's own list, else the family's period.
+std::vector<std::string> layer_words(TextConfig& text, FieldReader& read, std::size_t layers) {
+  const auto& rule = text.family.layers;
+  if (!rule.types_key.empty() && text.view.has(rule.types_key)) {
+    auto words = text.view.texts_or(rule.types_key, {});
+    if (words.size() != layers) {
+      text.view.fail(rule.types_key,
+                     fmt::format("expected one entry for each of {} layers, found {}", layers, words.size()));
+    }
+    for (auto& word : words) {
+      const auto known = rule.types.find(word);
+      if (known == rule.types.end()) {
+        text.view.fail(rule.types_key, fmt::format("layer type '{}' is not supported yet", word));
+      }
+      word = known->second;
+    }
+    return words;
+  }
+  const auto full_below = static_cast<std::size_t>(read.size("full_below", 0, kLongest));
+  std::vector<std::string> words(layers, "full");
+  for (std::size_t i = full_below; i < layers; ++i) words[i] = rule.period[i % rule.period.size()];
+  return words;
+}
+
+void read_layers(TextConfig& text, FieldReader& read, ModelSpec& model) {
+  const auto layers = static_cast<std::size_t>(read.size("layers", 1, 10000));
+  const LayerKind kind = read_layer(text.view, read);
+  Tokens window = read.flag("window_enabled") ? read.size("window", 0, kLongest) : 0;
+  if (window >= model.max_model_len) {
+    model.notes.push_back(
+        fmt::format("a window of {} tokens covers every context: attention is full", window));
+    window = 0;
+  }
+  for (const auto& word : layer_words(text, read, layers)) {
+    const Tokens own = word == "window" ? window : 0;
+    auto same = std::find_if(model.kinds.begin(), model.kinds.end(),
+                             [&](const LayerKind& k) { return k.attention.window == own; });
+    if (same == model.kinds.end()) {
+      same = model.kinds.insert(same, kind);
+      same->attention.window = own;
+    }
+    ++same->count;
+    model.pattern.push_back(static_cast<int>(same - model.kinds.begin()));
+  }
+}
+
+/// The longest context: as vLLM derives it, a rope scaling that stretches positions multiplies the length it
+/// was trained with; the scalings whose length max_position_embeddings already includes do not.
+Tokens context_length(JsonView& view, FieldReader& read) {
+  const Tokens length = read.size("max_model_len", 1, kLongest);
+  const char* key = view.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  if (!view.has(key)) return length;
+  auto scaling = view.object(key);
+  const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
+  static const std::vector<std::string> included{"default", "llama3", "longrope", "su", "mrope"};
+  if (contains(included, type)) return length;
+  const double trained =
+      type == "yarn" ? scaling.number_or("original_max_position_embeddings", static_cast<double>(length))
+                     : static_cast<double>(length);
+  const double stretched = trained * scaling.number_or("factor", 1.0);
+  if (!(stretched >= 1 && stretched <= static_cast<double>(kLongest))) scaling.fail("factor", "out of range");
+  return static_cast<Tokens>(stretched);
+}
+
+/// Formats of an unquantised checkpoint: its dtype, except that servers run fp32 ones in bf16.
+Precision stored_precision(FieldReader& read, std::vector<std::string>& notes) {
+  const std::string given = read.text("dtype");
+  if (given.empty()) notes.push_back("no dtype is given: bf16 assumed");
+  DType type = given.empty() ? DType::bf16 : parse_dtype(given);
+  if (type == DType::fp32) {
+    notes.push_back("stored in fp32, served in bf16");
+    type = DType::bf16;
+  }
+  if (bytes_per_element(type) != 2) {
+    throw ConfigError(fmt::format("dtype '{}' is not a format of activations", given),
+                      "valid values: bfloat16 float16");
+  }
+  return {type, type, type, type, type};
+}
+
+void read_about(JsonView about, ModelSpec& model) {
+  model.published_parameters = about.number_or("parameters", 0);
+  model.reference = about.text_or("source", "");
+  about.texts_or("aliases", {});
+  about.finish();
+}
+
+}  // namespace
+
+ModelSpec import_config(const std::shared_ptr<const JsonDocument>& config, const std::string& name,
+                        const std::shared_ptr<const JsonDocument>& quantisation) {
+  auto text = find_text_config(config);
+  refuse_unknown(text.view, text.family, {"model_type", "architectures", "quantization_config", "orrery"});
+  FieldReader read(text.view, text.family);
+  ModelSpec model;
+  model.name = name;
+  model.source = config->path();
+  model.family = text.family.model_type;
+  model.hidden = read.size("hidden", 1, 1 << 20);
+  model.vocab = read.size("vocab", 1, 1 << 26);
+  model.tied_embeddings = read.flag("tied_embeddings");
+  model.max_model_len = context_length(text.view, read);
+  read_layers(text, read, model);
+  model.native = stored_precision(read, model.notes);
+  JsonView top(config);
+  for (auto* view : {&top, &text.view}) {
+    if (auto q = view->object_if("quantization_config")) {
+      read_quantization_config(std::move(*q), model.native, model.notes);
+      break;
+    }
+  }
+  if (quantisation) read_hf_quant_config(JsonView(quantisation), model.native, model.notes);
+  if (auto about = top.object_if("orrery")) read_about(std::move(*about), model);
+  return model;
+}
+
+}  // namespace orrery

@@ -1,0 +1,98 @@
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "base/data_dir.hpp"
+#include "model/config_import.hpp"
+
+namespace orrery {
+namespace fs = std::filesystem;
+namespace {
+
+/// A name without what does not tell models apart: case, '_' for '-', the organisation, and words about
+/// tuning, file format or precision.
+std::string normalised(std::string name) {
+  if (const auto slash = name.rfind('/'); slash != std::string::npos) name.erase(0, slash + 1);
+  for (char& c : name) c = c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (const std::string word : {"-instruct", "-chat", "-hf", "-fp8"}) {
+    for (auto at = name.find(word); at != std::string::npos; at = name.find(word, at)) {
+      const auto end = at + word.size();
+      const bool whole = end == name.size() || name[end] == '-';
+      if (whole)
+        name.erase(at, word.size());
+      else
+        at = end;
+    }
+  }
+  return name;
+}
+
+std::shared_ptr<const JsonDocument> quantisation_beside(const std::string& config) {
+  constexpr std::string_view ending = "config.json";
+  if (!config.ends_with(ending)) return nullptr;
+  const std::string path = config.substr(0, config.size() - ending.size()) + "hf_quant_config.json";
+  return fs::exists(path) ? JsonDocument::load(path) : nullptr;
+}
+
+ModelSpec load_path(const std::string& path, std::string name) {
+  return import_config(JsonDocument::load(path), name, quantisation_beside(path));
+}
+
+std::optional<ModelSpec> load_if_path(const std::string& text) {
+  std::error_code ignored;
+  const fs::path path(text);
+  if (fs::is_directory(path, ignored)) {
+    const auto inside = path / "config.json";
+    if (!fs::exists(inside, ignored)) return std::nullopt;
+    return load_path(inside.string(), fs::canonical(path).filename().string());
+  }
+  if (!fs::exists(path, ignored)) {
+    if (path.extension() == ".json") throw ConfigError(fmt::format("cannot read '{}'", text)).at(text);
+    return std::nullopt;
+  }
+  const bool plain = path.filename() == "config.json";
+  const auto folder = fs::absolute(path).parent_path().filename().string();
+  return load_path(text, plain ? folder : path.stem().string());
+}
+
+/// The shipped model that lists `name` among its aliases, or "".
+std::string find_alias(const std::string& name) {
+  for (const auto& model : list_models()) {
+    JsonView top(JsonDocument::load(fmt::format("{}/models/{}/config.json", data_dir(), model)));
+    auto about = top.object_if("orrery");
+    if (!about) continue;
+    for (const auto& alias : about->texts_or("aliases", {})) {
+      if (normalised(alias) == name) return model;
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<std::string> list_models() {
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(data_dir() + "/models", ignored)) {
+    if (fs::exists(entry.path() / "config.json", ignored)) names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+ModelSpec load_model(const std::string& name_or_path) {
+  if (auto model = load_if_path(name_or_path)) return std::move(*model);
+  const auto models = list_models();
+  std::string name = normalised(name_or_path);
+  if (std::find(models.begin(), models.end(), name) == models.end()) name = find_alias(name);
+  if (name.empty()) {
+    throw ConfigError(fmt::format("unknown model '{}'", name_or_path),
+                      suggestion(normalised(name_or_path), models) + "; or give the path of a config.json");
+  }
+  return load_path(fmt::format("{}/models/{}/config.json", data_dir(), name), name);
+}
+
+}  // namespace orrery
