@@ -44,6 +44,7 @@ struct TraceOptions {
       false;  ///< read the whole trace and sort it by time; otherwise a step back in time is a bad row
   bool use_timestamps = true;             ///< false: lengths from the trace, arrivals from the generator
   std::int32_t default_output_len = 256;  ///< where a format may leave it out (vLLM: --custom-output-len)
+  std::int32_t hash_block_tokens = 512;   ///< mooncake: tokens one of its hash_ids stands for
   double chars_per_token = 4;             ///< where a format has text only and no tokenizer is at hand
 };
 

@@ -1,0 +1,48 @@
+#include "workload/csv_reader.hpp"
+#include "workload/timestamp.hpp"
+#include "workload/trace_reader.hpp"
+
+namespace orrery {
+namespace {
+
+/// Azure LLM inference traces of 2023, 2024 and 2025 (github.com/Azure/AzurePublicDataset): TIMESTAMP,
+/// ContextTokens, GeneratedTokens, and NumImages in 2025, which is read past: image tokens are already in
+/// ContextTokens.
+class AzureReader : public TraceReader {
+ public:
+  AzureReader(ByteStreamPtr stream, const std::string& name)
+      : csv_(std::move(stream), name),
+        time_(csv_.column({"TIMESTAMP"})),
+        prompt_(csv_.column({"ContextTokens"})),
+        output_(csv_.column({"GeneratedTokens"})) {}
+
+  bool next(TraceRow& row) override {
+    if (!csv_.next()) return false;
+    const auto time = parse_timestamp_ns(csv_.field(time_));
+    if (!time) csv_.fail(time_, "a date and time like 2023-11-16 18:15:46.68");
+    row.time_ns = *time;
+    row.prompt_tokens = csv_.tokens(prompt_);
+    row.output_tokens = csv_.tokens(output_);
+    return true;
+  }
+  long line() const override { return csv_.line(); }
+
+ private:
+  CsvReader csv_;
+  int time_, prompt_, output_;
+};
+
+bool recognises(std::string_view head) {
+  return csv_header_has(head, "ContextTokens");
+}
+TraceReaderPtr open(ByteStreamPtr stream, const std::string& name, const TraceOptions&) {
+  return std::make_unique<AzureReader>(std::move(stream), name);
+}
+
+const Registration<TraceFormats> azure{
+    "azure",
+    "Azure LLM inference 2023, 2024, 2025: CSV with TIMESTAMP, ContextTokens, GeneratedTokens",
+    {recognises, open}};
+
+}  // namespace
+}  // namespace orrery

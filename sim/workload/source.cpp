@@ -1,0 +1,75 @@
+#include "workload/source.hpp"
+
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "workload/synthetic_source.hpp"
+#include "workload/trace_source.hpp"
+
+namespace orrery {
+namespace {
+
+void require(bool good, const char* field, double value, const char* expected) {
+  if (!good) {
+    throw ConfigError(fmt::format("{}: expected {}, found {}", field, expected, value), {}, ExitCode::usage);
+  }
+}
+
+void check(const WorkloadSpec& s) {
+  const auto not_negative = [](double v) { return v >= 0 && std::isfinite(v); };
+  require(s.rate_scale > 0 && std::isfinite(s.rate_scale), "rate-scale", s.rate_scale, "a positive number");
+  require(not_negative(s.target_rps), "target-rps", s.target_rps, "a positive number of requests/s");
+  require(not_negative(s.duration_s), "duration", s.duration_s, "a positive number of seconds");
+  require(s.num_prompts >= 0, "num-prompts", double(s.num_prompts), "a positive integer");
+  require(s.loop >= 1, "loop", double(s.loop), "a positive integer");
+  require(s.request_rate > 0, "request-rate", s.request_rate, "a positive number of requests/s or inf");
+  require(s.burstiness > 0 && std::isfinite(s.burstiness), "burstiness", s.burstiness, "a positive number");
+  require(s.max_concurrency >= 0, "max-concurrency", double(s.max_concurrency), "a positive integer");
+  require(not_negative(s.client_delay_s), "client delay", s.client_delay_s, "seconds from 0 on");
+  require(not_negative(s.think_time_s), "think time", s.think_time_s, "seconds from 0 on");
+  require(not_negative(s.think_time_cv), "think time CV", s.think_time_cv, "a number from 0 on");
+  require(s.read.default_output_len >= 1, "default output length", s.read.default_output_len,
+          "a positive integer");
+  require(s.read.chars_per_token > 0 && std::isfinite(s.read.chars_per_token), "characters per token",
+          s.read.chars_per_token, "a positive number");
+}
+
+template <class Enum>
+Enum parse_name(const std::string& what, const std::string& text, const std::vector<std::string>& names) {
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == text) return static_cast<Enum>(i);
+  }
+  throw ConfigError("unknown " + what + " '" + text + "'", suggestion(text, names), ExitCode::usage);
+}
+
+}  // namespace
+
+OnBadRow parse_on_bad_row(const std::string& text) {
+  return parse_name<OnBadRow>("way to treat bad rows", text, {"fail", "skip"});
+}
+SpreadTies parse_spread_ties(const std::string& text) {
+  return parse_name<SpreadTies>("way to spread ties", text, {"none", "uniform", "poisson"});
+}
+RangeMeaning parse_range_meaning(const std::string& text) {
+  return parse_name<RangeMeaning>("meaning of the range ratio", text, {"below", "around"});
+}
+
+RequestSourcePtr make_source(const WorkloadSpec& asked, std::uint64_t seed) {
+  check(asked);
+  WorkloadSpec spec = asked;
+  constexpr std::string_view builtin = "builtin:";
+  const bool is_builtin = spec.trace.rfind(builtin, 0) == 0;
+  if (is_builtin) spec = builtin_workload(spec.trace.substr(builtin.size()), spec);
+  if (spec.burstiness != 1 && spec.arrivals.process == "poisson") spec.arrivals.process = "gamma";
+  if (spec.burstiness != 1) spec.arrivals.burstiness = spec.burstiness;
+
+  RequestSourcePtr source = spec.trace.empty() || is_builtin
+                                ? make_synthetic_source(spec, seed)
+                                : make_trace_source(spec, ByteSource::file(spec.trace), seed);
+  if (spec.max_concurrency > 0) source = limit_concurrency(std::move(source), spec, seed);
+  return source;
+}
+
+}  // namespace orrery
