@@ -1,0 +1,182 @@
+#include "des/simulation.hpp"
+
+#include <algorithm>
+#include <deque>
+#include <limits>
+#include <utility>
+
+#include "base/error.hpp"
+#include "des/engine_core.hpp"
+#include "des/event_queue.hpp"
+#include "des/fabric.hpp"
+#include "serving/router.hpp"
+
+namespace orrery {
+namespace {
+
+/// A replica: one or more engine cores (data-parallel ranks) that serve one queue of requests.
+class Replica {
+ public:
+  Replica(int index, const ReplicaConfig& config, bool stepwise, std::span<Observer* const> observers,
+          EngineCore::Listener& listener, SimulationResult& totals) {
+    if (config.engine_cores != 1)
+      throw ConfigError("data-parallel engine cores are not supported yet: use replicas");
+    for (int core = 0; core < config.engine_cores; ++core) {
+      cores_.emplace_back(CoreId{index, core}, config, stepwise, observers, listener, totals);
+    }
+  }
+  EngineCore& core(std::size_t i = 0) { return cores_[i]; }
+  const EngineCore& core(std::size_t i = 0) const { return cores_[i]; }
+
+ private:
+  std::deque<EngineCore> cores_;  // observers and events hold on to them: they must not move
+};
+
+/// The clock: requests come in, replicas step, until nothing is left.
+class Simulation final : public EngineCore::Listener, public PrefixProbe {
+ public:
+  Simulation(const ClusterConfig& cluster, RequestSource& source, std::span<Observer* const> observers)
+      : cluster_(cluster), source_(source), observers_(observers), views_(cluster.replicas.size()) {
+    if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
+    router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
+    for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
+      replicas_.emplace_back(static_cast<int>(i), cluster.replicas[i], cluster.stepwise, observers_, *this,
+                             result_);
+      views_[i].kv_blocks_free = replicas_[i].core().kv().free_blocks();
+    }
+  }
+
+  SimulationResult run() {
+    pull();
+    while (!stopped()) {
+      const Ps next_step = events_.empty() ? kNever : events_.top().time;
+      admit_sources(next_step);
+      if (!in_transit_.empty() && in_transit_.top().time <= (events_.empty() ? kNever : events_.top().time)) {
+        arrive();
+      } else if (!events_.empty()) {
+        step();
+      } else if (!has_next_) {
+        break;
+      }
+    }
+    return finish();
+  }
+
+ private:
+  struct Transit {
+    Ps time;
+    std::int32_t slot;
+    std::int64_t id;
+    bool operator>(const Transit& o) const { return time != o.time ? time > o.time : id > o.id; }
+  };
+
+  bool stopped() {
+    const Ps next =
+        std::min({in_transit_.empty() ? kNever : in_transit_.top().time,
+                  events_.empty() ? kNever : events_.top().time, has_next_ ? next_.arrival : kNever});
+    if (next != kNever && next > cluster_.until) return true;
+    if (cluster_.stop && cluster_.stop->load(std::memory_order_relaxed)) result_.interrupted = true;
+    return result_.interrupted;
+  }
+
+  void pull() { has_next_ = source_.next(next_); }
+
+  /// Sends every request on its way whose arrival is not after the next thing to happen; of a closed loop all
+  /// there are, since a completion can bring one that comes before those. All replicas have the first one's
+  /// way in: it is the client's path, not the GPU's.
+  void admit_sources(Ps next_step) {
+    const FrontEnd& front = cluster_.replicas.front().front_end;
+    if (closed_loop_ && !has_next_) pull();
+    while (has_next_) {
+      const Ps horizon = std::min(next_step, in_transit_.empty() ? kNever : in_transit_.top().time);
+      if (next_.arrival > horizon && !closed_loop_) return;
+      std::int32_t slot;
+      if (spare_.empty()) {
+        slot = static_cast<std::int32_t>(transit_requests_.size());
+        transit_requests_.emplace_back();
+      } else {
+        slot = spare_.back();
+        spare_.pop_back();
+      }
+      const Ps at = next_.arrival + front.in + front.in_per_prompt_token * std::int64_t{next_.prompt_tokens};
+      in_transit_.push({at, slot, next_.id});
+      transit_requests_[static_cast<std::size_t>(slot)] = std::move(next_);
+      ++result_.requests;
+      pull();
+    }
+  }
+
+  void arrive() {
+    const Transit transit = in_transit_.top();
+    in_transit_.pop();
+    ++result_.events;
+    Request request = std::move(transit_requests_[static_cast<std::size_t>(transit.slot)]);
+    spare_.push_back(transit.slot);
+    const Tokens room = cluster_.replicas.front().scheduler.max_model_len - request.prompt_tokens;
+    if (room > 0 && request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
+    const int r = views_.size() == 1 ? 0 : router_->route(request, views_, *this);
+    ReplicaView& view = views_[static_cast<std::size_t>(r)];
+    ++view.outstanding_requests;
+    view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
+    for (Observer* o : observers_) o->on_arrival(request, CoreId{r, 0});
+    EngineCore& core = replicas_[static_cast<std::size_t>(r)].core();
+    const Ps before = core.next_event();
+    core.enqueue(std::move(request), transit.time);
+    if (core.next_event() != before) events_.push({core.next_event(), 0, r});
+  }
+
+  void step() {
+    const Event event = events_.top();
+    events_.pop();
+    EngineCore& core = replicas_[static_cast<std::size_t>(event.id)].core();
+    if (core.next_event() != event.time) return;  // rescheduled meanwhile
+    ++result_.events;
+    core.on_event(event.time);
+    views_[static_cast<std::size_t>(event.id)].kv_blocks_free = core.kv().free_blocks();
+    if (core.next_event() != kNever) events_.push({core.next_event(), 0, event.id});
+  }
+
+  void on_done(const Request& request, const RequestRecord& record) override {
+    ReplicaView& view = views_[static_cast<std::size_t>(record.replica)];
+    --view.outstanding_requests;
+    view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
+    result_.end = std::max(result_.end, record.done);
+    if (closed_loop_) source_.completed(request, record.done);
+  }
+
+  Tokens cached_tokens(int replica, const Request& request) const override {
+    return replicas_[static_cast<std::size_t>(replica)].core().kv().cached_tokens(request);
+  }
+
+  SimulationResult finish() {
+    result_.unfinished = result_.requests - result_.completed - result_.failed;
+    if (result_.unfinished > 0 && !result_.interrupted) result_.end = cluster_.until;
+    for (const auto& replica : replicas_) result_.busy.push_back(replica.core().busy());
+    for (Observer* o : observers_) o->on_end(result_.end);
+    return std::move(result_);
+  }
+
+  const ClusterConfig& cluster_;
+  RequestSource& source_;
+  std::span<Observer* const> observers_;
+  std::vector<ReplicaView> views_;
+  std::deque<Replica> replicas_;
+  std::unique_ptr<Router> router_;
+  SimulationResult result_;
+  EventQueue events_;
+  std::priority_queue<Transit, std::vector<Transit>, std::greater<>> in_transit_;
+  std::vector<Request> transit_requests_;
+  std::vector<std::int32_t> spare_;
+  Request next_;
+  bool has_next_ = false;
+  const bool closed_loop_ = source_.closed_loop();
+};
+
+}  // namespace
+
+SimulationResult simulate(const ClusterConfig& cluster, RequestSource& source,
+                          std::span<Observer* const> observers) {
+  return Simulation(cluster, source, observers).run();
+}
+
+}  // namespace orrery
