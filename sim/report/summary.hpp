@@ -123,6 +123,7 @@ struct Summary {
   double front_end_ms = 0, queue_ms = 0, prefill_ms = 0;  ///< mean TTFT's parts; they sum to it
   Stability stability;
   std::optional<Confidence> confidence;
+  std::optional<Interval> request_throughput_interval, output_throughput_interval;
   std::optional<double> usd_per_million_output_tokens;
   std::vector<std::string> warnings;
 

@@ -1,0 +1,116 @@
+#include "report/gaps.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.hpp"
+
+namespace orrery {
+
+namespace {
+
+/// How many of the gaps first + slope * j (0 <= j < steps, slope >= 0) are at most `value`.
+std::int64_t count_up_to(std::int64_t first, std::int64_t slope, std::int64_t steps, std::int64_t value) {
+  if (value < first) return 0;
+  if (slope == 0) return steps;
+  return std::min(steps, (value - first) / slope + 1);
+}
+
+}  // namespace
+
+void GapDistribution::add(Ps first, Ps slope, std::int64_t steps, std::int64_t seqs) {
+  if (steps <= 0 || seqs <= 0) return;
+  // A falling progression is the rising one read from its end.
+  if (slope.value < 0) first += slope * (steps - 1), slope = -slope;
+  const Progression p{first.value, slope.value, static_cast<std::int32_t>(steps),
+                      static_cast<std::int32_t>(seqs)};
+  ORRERY_CHECK(p.steps == steps && p.seqs == seqs, "a decode run of more than 2^31 steps");
+
+  // Sums of d + s j and its square over j, in ms, for d the distance of the first gap to the origin.
+  const double k = static_cast<double>(steps), w = static_cast<double>(seqs);
+  const double f = to_ms(first), s = to_ms(slope);
+  moments_.set_origin(f);
+  const double d = f - moments_.origin();
+  const double sum_j = k * (k - 1) / 2, sum_jj = sum_j * (2 * k - 1) / 3;
+  moments_.add_sums(w * k, w * (d * k + s * sum_j), w * (d * d * k + 2 * d * s * sum_j + s * s * sum_jj), f,
+                    f + s * (k - 1));
+  gaps_ += static_cast<std::uint64_t>(steps) * static_cast<std::uint64_t>(seqs);
+
+  if (exact_ && kept_.size() < max_exact_) {
+    kept_.push_back(p);
+    return;
+  }
+  if (exact_) {
+    for (const auto& q : kept_) spread(q, histogram_);
+    kept_ = {};
+    exact_ = false;
+  }
+  spread(p, histogram_);
+}
+
+void GapDistribution::spread(const Progression& p, Histogram& histogram) {
+  const auto weight = static_cast<std::uint64_t>(p.seqs);
+  std::int64_t done = 0;
+  while (done < p.steps) {
+    const std::int64_t gap = p.first + p.slope * done;
+    const auto bin = Histogram::bin_of(static_cast<double>(gap));
+    const auto last = static_cast<std::int64_t>(Histogram::upper_edge(bin)) - 1;
+    const std::int64_t upto = p.slope == 0 ? p.steps : count_up_to(p.first, p.slope, p.steps, last);
+    histogram.add_to_bin(bin, weight * static_cast<std::uint64_t>(upto - done));
+    done = upto;
+  }
+}
+
+std::int64_t GapDistribution::nth(std::uint64_t rank, const Histogram& histogram) const {
+  const auto place = histogram.place(rank);
+  auto low = static_cast<std::int64_t>(Histogram::lower_edge(place.bin));
+  auto high = static_cast<std::int64_t>(Histogram::upper_edge(place.bin)) - 1;
+  std::vector<const Progression*> crossing;
+  for (const auto& p : kept_) {
+    if (p.first <= high && p.first + p.slope * (p.steps - 1) >= low) crossing.push_back(&p);
+  }
+  // The smallest value with more than `rank` gaps at or below it.
+  const auto below = low - 1;
+  while (low < high) {
+    const std::int64_t probe = low + (high - low) / 2;
+    std::uint64_t count = place.before;
+    for (const auto* p : crossing) {
+      count += static_cast<std::uint64_t>(p->seqs) *
+               static_cast<std::uint64_t>(count_up_to(p->first, p->slope, p->steps, probe) -
+                                          count_up_to(p->first, p->slope, p->steps, below));
+    }
+    if (count > rank) {
+      high = probe;
+    } else {
+      low = probe + 1;
+    }
+  }
+  return low;
+}
+
+MetricStats GapDistribution::stats(std::span<const double> percentiles, PercentileMethod method) const {
+  MetricStats out;
+  out.samples = static_cast<std::int64_t>(gaps_);
+  out.exact = exact_;
+  out.mean = moments_.mean(), out.std = moments_.std();
+  out.min = moments_.min(), out.max = moments_.max();
+
+  Histogram from_kept;
+  for (const auto& p : kept_) spread(p, from_kept);
+  const Histogram& histogram = exact_ ? from_kept : histogram_;
+  const auto at = [&](std::int64_t rank) {
+    const auto r = static_cast<std::uint64_t>(rank);
+    return exact_ ? to_ms(Ps(nth(r, histogram))) : Histogram::middle(histogram.place(r).bin) * 1e-9;
+  };
+  const auto quantile = [&](double percent) {
+    if (gaps_ == 0) return std::numeric_limits<double>::quiet_NaN();
+    const auto rank = quantile_rank(out.samples, percent / 100, method);
+    const double low = at(rank.below);
+    return rank.weight == 0 ? low : low + rank.weight * (at(rank.above) - low);
+  };
+  for (const double percent : percentiles) out.percentiles.emplace_back(percent, quantile(percent));
+  out.median = quantile(50);
+  return out;
+}
+
+}  // namespace orrery

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "events/observer.hpp"
+#include "report/distribution.hpp"
+
+namespace orrery {
+
+/// Inter-token gaps, told as arithmetic progressions: gap first + slope * j, for j < steps, each seen by
+/// `seqs` sequences. Percentiles are exact (to the picosecond) while at most `max_exact` progressions were
+/// told: a histogram finds the bin, counting inside the progressions that cross it finds the value. Beyond,
+/// the histogram alone.
+class GapDistribution {
+ public:
+  explicit GapDistribution(std::size_t max_exact) : max_exact_(max_exact) {}
+
+  void add(Ps first, Ps slope, std::int64_t steps, std::int64_t seqs);
+  void add(Ps gap, std::int64_t seqs) { add(gap, Ps(0), 1, seqs); }
+
+  /// In ms. `percentiles` in percent, ascending.
+  MetricStats stats(std::span<const double> percentiles, PercentileMethod method) const;
+
+ private:
+  struct Progression {
+    std::int64_t first, slope;
+    std::int32_t steps, seqs;
+  };
+  using Histogram = LogHistogram<std::uint64_t, 10>;  // picoseconds; bin edges are whole numbers
+
+  static void spread(const Progression& p, Histogram& histogram);
+  std::int64_t nth(std::uint64_t rank, const Histogram& histogram) const;
+
+  std::size_t max_exact_;
+  bool exact_ = true;
+  std::vector<Progression> kept_;
+  Histogram histogram_;
+  Moments moments_;
+  std::uint64_t gaps_ = 0;
+};
+
+}  // namespace orrery
