@@ -1,4 +1,6 @@
-# The library, its headers and the data it predicts from, so that find_package(orrery) works.
+# The library, its headers and the data it predicts from, so that find_package(orrery) works. The archive is exported as
+# orrery::archive; orreryConfig.cmake wraps it as orrery::orrery, which links it whole (registrations).
+set_target_properties(orrery PROPERTIES EXPORT_NAME archive)
 install(TARGETS orrery_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS orrery EXPORT orreryTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY sim/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/orrery FILES_MATCHING PATTERN "*.hpp")

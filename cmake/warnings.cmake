@@ -10,3 +10,8 @@ if(ORRERY_SANITIZE)
   target_compile_options(orrery_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   target_link_options(orrery_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(ORRERY_FUZZ)
+  target_compile_options(orrery_flags INTERFACE
+    -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(orrery_flags INTERFACE -fsanitize=address,undefined)
+endif()
