@@ -101,9 +101,11 @@ KernelPlan EngineProfile::kernel_plan(const EngineSettings& s, const DeviceProfi
   KernelPlan plan;
   plan.precision = precision;
   plan.fusion = fusion;
-  const double largest = std::min({static_cast<double>(s.max_cudagraph_capture_size),
-                                   graph_sequences_factor * static_cast<double>(s.max_num_seqs),
-                                   static_cast<double>(s.max_num_batched_tokens)});
+  double largest =
+      static_cast<double>(std::min<std::int64_t>(s.max_cudagraph_capture_size, s.max_num_batched_tokens));
+  if (!s.capture_size_given) {
+    largest = std::min(largest, graph_sequences_factor * static_cast<double>(s.max_num_seqs));
+  }
   for (const int size : graph_sizes) {
     if (!s.enforce_eager && size <= largest) plan.graph_sizes.push_back(size);
   }

@@ -29,6 +29,7 @@ struct EngineSettings {
   bool enable_mixed_chunk = true;
   double new_token_ratio = 0;
   int max_cudagraph_capture_size = 0;
+  bool capture_size_given = false;         ///< the user chose it: max_num_seqs does not bound it
   bool enforce_eager = false;              ///< no CUDA graphs
   bool disable_custom_all_reduce = false;  ///< NCCL for every size
   /// "engine default vllm@0.15.1 (>=70 GiB, not a100)" by key, for `config show --origin`.

@@ -113,6 +113,9 @@ TEST_CASE("which CUDA graphs does vLLM capture?") {
   CHECK(full.back() == 512);
   s.max_num_seqs = 100;
   CHECK(vllm.kernel_plan(s, h100, {}).graph_sizes.back() == 200);
+  s.max_cudagraph_capture_size = 2048;
+  s.capture_size_given = true;
+  CHECK(vllm.kernel_plan(s, h100, {}).graph_sizes.back() == 2048);
   s.max_num_batched_tokens = 128;
   CHECK(vllm.kernel_plan(s, h100, {}).graph_sizes.back() == 128);
   s.enforce_eager = true;
