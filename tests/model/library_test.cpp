@@ -26,3 +26,35 @@ TEST_CASE("are the counts exact where the checkpoint's own count is known?") {
   CHECK(load_model("mistral-7b-v0.1").parameters() == 7241732096.0);
   CHECK(load_model("gemma-2-9b").parameters() == 9241705984.0);
 }
+
+TEST_CASE("is a model found by the names people use for it?") {
+  for (const char* name : {"llama-3.1-8b", "Llama_3.1_8B", "meta-llama/Llama-3.1-8B-Instruct",
+                           "Llama-3.1-8B-Instruct-FP8", "meta-llama/Meta-Llama-3.1-8B"}) {
+    CHECK(load_model(name).name == "llama-3.1-8b");
+  }
+  CHECK(load_model("meta-llama/Llama-2-7b-chat-hf").name == "llama-2-7b");
+  CHECK(load_model("codellama/CodeLlama-34b-Instruct-hf").name == "codellama-34b");
+  CHECK(load_model("mistralai/Mistral-7B-Instruct-v0.1").name == "mistral-7b-v0.1");
+  CHECK(load_model("mistralai/Mistral-Large-Instruct-2407").name == "mistral-large-2");
+  CHECK(load_model("google/gemma-2-9b-it").name == "gemma-2-9b");
+  CHECK(load_model("microsoft/Phi-3-mini-4k-instruct").name == "phi-3-mini");
+}
+
+TEST_CASE("does an unknown name get the nearest known one?") {
+  try {
+    load_model("llama-3.1-9b");
+    FAIL("accepted");
+  } catch (const ConfigError& e) {
+    CHECK(std::string(e.what()) == "unknown model 'llama-3.1-9b'");
+    CHECK(e.hint().find("llama-3.1-8b") != std::string::npos);
+  }
+  CHECK_THROWS_WITH(load_model("/nowhere/config.json"),
+                    Catch::Contains("cannot read '/nowhere/config.json'"));
+}
+
+TEST_CASE("is a folder or file of the user's read like a shipped model?") {
+  const std::string folder = std::string(ORRERY_SOURCE_DIR) + "/models/qwen3-8b";
+  CHECK(load_model(folder).name == "qwen3-8b");
+  CHECK(load_model(folder + "/").name == "qwen3-8b");
+  CHECK(load_model(folder + "/config.json").parameters() == load_model("qwen3-8b").parameters());
+}

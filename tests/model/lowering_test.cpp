@@ -1,0 +1,177 @@
+#include "model/lowering.hpp"
+
+#include <map>
+#include <numeric>
+
+#include <catch2/catch.hpp>
+
+#include "base/error.hpp"
+#include "ops/kernel_classes.hpp"
+
+using namespace orrery;
+
+namespace {
+BatchShape decodes(std::int64_t seqs, Tokens context, std::vector<Tokens> windowed = {}) {
+  BatchShape batch;
+  batch.decode_seqs = seqs, batch.decode_context = context, batch.windowed_context = std::move(windowed);
+  return batch;
+}
+KernelCalls lowered(const ModelSpec& model, const BatchShape& batch, int tp = 1) {
+  LoweringContext ctx;
+  ctx.shard.tp = tp;
+  KernelCalls calls;
+  model.lower(batch, ctx, calls);
+  return calls;
+}
+std::vector<std::string> roles(const KernelCalls& calls) {
+  std::vector<std::string> out;
+  for (const auto& c : calls) out.emplace_back(c.role);
+  return out;
+}
+double sum(const KernelCalls& calls, double Work::*field) {
+  return std::accumulate(calls.begin(), calls.end(), 0.0,
+                         [&](double s, const KernelCall& c) { return s + c.repeat * c.work.*field; });
+}
+/// Every shipped model, with contexts for its windows.
+template <class F>
+void for_each_model(F f) {
+  for (const auto& name : list_models()) {
+    INFO(name);
+    const auto model = load_model(name);
+    f(model, std::vector<Tokens>(model.windows().size(), 300));
+  }
+}
+}  // namespace
+
+TEST_CASE("which kernels does a decode step of Llama launch, in order?") {
+  const auto calls = lowered(load_model("llama-3.1-8b"), decodes(8, 8000), 2);
+  CHECK(roles(calls) == std::vector<std::string>{
+                            "embedding", "embedding_all_reduce",                                        //
+                            "input_norm", "qkv_proj", "rope", "kv_write", "attention", "o_proj",        //
+                            "attn_all_reduce", "post_norm", "gate_up_proj", "activation", "down_proj",  //
+                            "mlp_all_reduce", "final_norm", "lm_head", "logits_gather", "sampling"});
+  for (const auto& c : calls) {
+    const bool once = c.role == "embedding" || c.role == "embedding_all_reduce" || c.role == "final_norm" ||
+                      c.cls->scaling == KernelClass::Scaling::logits;
+    CHECK(c.repeat == (once ? 1 : 32));
+    CHECK(c.layer_end == (c.role == "mlp_all_reduce"));
+  }
+}
+
+TEST_CASE("is a mixed step the union of its prefill and decode parts?") {
+  auto batch = decodes(8, 8000);
+  batch.chunks = {{512, 1024}};
+  std::map<const KernelClass*, int> classes;
+  for (const auto& c : lowered(load_model("llama-3.1-8b"), batch)) ++classes[c.cls];
+  CHECK(classes[&kAttentionPrefill] == 1);
+  CHECK(classes[&kAttentionDecode] == 1);
+  CHECK(classes[&kGemm] == 4);
+  CHECK(classes[&kAllReduceNccl] == 0);
+}
+
+TEST_CASE("do a model's matrix FLOPs per token equal twice its matrix parameters?") {
+  // Kaplan et al., 2020: a forward pass multiplies every matrix parameter once per token, beside attention.
+  for_each_model([](const ModelSpec& model, const std::vector<Tokens>& windowed) {
+    double flops = 0;
+    for (const auto& c : lowered(model, decodes(1, 300, windowed))) {
+      if (c.cls == &kGemm) flops += c.repeat * c.work.tensor_flops;
+    }
+    const double embeddings = static_cast<double>(model.vocab) * static_cast<double>(model.hidden) *
+                              (model.tied_embeddings ? 1 : 2);
+    CHECK(flops ==
+          Approx(2 * (model.parameters() - embeddings)).epsilon(1e-3));  // norms and biases are not products
+  });
+}
+
+TEST_CASE("does a decode step read every parameter once?") {
+  for_each_model([](const ModelSpec& model, const std::vector<Tokens>& windowed) {
+    const auto calls = lowered(model, decodes(1, 300, windowed));
+    // The embedding's table is looked up, not read; the padded rows and biases explain the rest.
+    const double table = static_cast<double>(model.vocab) * static_cast<double>(model.hidden) * 2;
+    const double expected = model.weight_bytes({}) - (model.tied_embeddings ? 0 : table);
+    CHECK(sum(calls, &Work::weight_bytes) == Approx(expected).epsilon(1e-3));
+  });
+}
+
+TEST_CASE("does twice as many layers launch each layer's kernels twice as often?") {
+  auto model = load_model("gemma-2-9b");
+  const auto batch = decodes(4, 40000, {16000});
+  const auto once = lowered(model, batch);
+  for (auto& kind : model.kinds) kind.count *= 2;
+  const auto twice = lowered(model, batch);
+  REQUIRE(once.size() == twice.size());
+  for (std::size_t i = 0; i < once.size(); ++i) {
+    const bool in_layer = once[i].repeat > 1;
+    CHECK(twice[i].repeat == once[i].repeat * (in_layer ? 2 : 1));
+  }
+}
+
+TEST_CASE("do Gemma 2's windowed layers read the windowed context and the others all of it?") {
+  std::vector<double> contexts;
+  for (const auto& c : lowered(load_model("gemma-2-9b"), decodes(4, 24000, {16000}))) {
+    if (c.cls == &kAttentionDecode) contexts.push_back(c.dims[1]);
+  }
+  CHECK(contexts == std::vector<double>{16000, 24000});
+}
+
+TEST_CASE("do the ranks of a split hold the model once, and each its part of the work?") {
+  for_each_model([](const ModelSpec& model, const std::vector<Tokens>& windowed) {
+    if (model.kinds[0].attention.kv_heads % 2 != 0 || model.kinds[0].attention.heads % 2 != 0) return;
+    LoweringContext two;
+    two.shard.tp = 2;
+    CHECK(2 * model.weight_bytes(two) ==
+          Approx(model.weight_bytes({})).epsilon(2e-3));  // norms on both ranks
+    CHECK(2 * model.kv_bytes_per_token(two) == model.kv_bytes_per_token({}));
+    const auto batch = decodes(4, 1200, windowed);
+    CHECK(2 * sum(lowered(model, batch, 2), &Work::tensor_flops) ==
+          Approx(sum(lowered(model, batch), &Work::tensor_flops)).epsilon(1e-3));
+  });
+}
+
+TEST_CASE("how many bytes does a token take in the KV cache?") {
+  LoweringContext ctx;
+  CHECK(load_model("llama-3.1-8b").kv_bytes_per_token(ctx) ==
+        131072);  // 2 * 32 layers * 8 heads * 128 * 2 bytes
+  CHECK(load_model("llama-2-7b").kv_bytes_per_token(ctx) == 524288);  // no grouping: 32 KV heads
+  ctx.precision.kv_cache = DType::fp8;
+  CHECK(load_model("llama-3.1-70b").kv_bytes_per_token(ctx) == 163840);
+  ctx.shard.tp = 8;
+  CHECK(load_model("llama-3.1-70b").kv_bytes_per_token(ctx) == 20480);
+}
+
+TEST_CASE("do the parts by scaling make up the whole step?") {
+  auto batch = decodes(8, 8000);
+  batch.chunks = {{512, 1024}, {16, 0}};
+  LoweringContext ctx;
+  ctx.shard.tp = 4;
+  const StepLowering step(load_model("llama-3.1-8b"), ctx);
+  KernelCalls whole, parts;
+  step.lower(batch, whole);
+  using enum KernelClass::Scaling;
+  for (const auto scaling : {tokens, logits, decode, prefill}) {
+    const auto before = parts.size();
+    step.lower(batch, scaling, parts);
+    for (auto i = before; i < parts.size(); ++i) CHECK(parts[i].cls->scaling == scaling);
+  }
+  CHECK(parts.size() == whole.size());
+  CHECK(sum(parts, &Work::tensor_flops) == Approx(sum(whole, &Work::tensor_flops)));
+}
+
+TEST_CASE("are splits that do not divide the model refused with those that do?") {
+  const auto model = load_model("llama-3.1-8b");
+  CHECK_NOTHROW(check_split(model, {8, 1, 1, 1}));
+  CHECK_NOTHROW(check_split(model, {16, 1, 1, 1}));  // KV heads replicated
+  CHECK_THROWS_AS(check_split(model, {0, 1, 1, 1}), ConfigError);
+  CHECK_THROWS_WITH(check_split(model, {1, 2, 1, 1}), Catch::Contains("pipeline"));
+  CHECK_THROWS_WITH(check_split(model, {1, 1, 1, 8}), Catch::Contains("expert"));
+  try {
+    check_split(model, {3, 1, 1, 1});
+    FAIL("accepted");
+  } catch (const ConfigError& e) {
+    CHECK(std::string(e.what()) ==
+          "llama-3.1-8b: 32 attention heads, 8 KV heads and a feed-forward width of 14336 cannot be divided "
+          "among 3 "
+          "tensor-parallel ranks");
+    CHECK(e.hint() == "valid sizes: 1, 2, 4, 8, 16, 32");
+  }
+}
