@@ -1,6 +1,11 @@
+#include <iterator>
+
+#include <fmt/format.h>
+
 #include "workload/csv_reader.hpp"
 #include "workload/timestamp.hpp"
 #include "workload/trace_reader.hpp"
+#include "workload/trace_writer.hpp"
 
 namespace orrery {
 namespace {
@@ -43,6 +48,18 @@ const Registration<TraceFormats> azure{
     "azure",
     "Azure LLM inference 2023, 2024, 2025: CSV with TIMESTAMP, ContextTokens, GeneratedTokens",
     {recognises, open}};
+
+/// Times are written from this moment on, in the 100 ns of the format.
+constexpr std::int64_t kFirstDay = 946'684'800'000'000'000;  // 2000-01-01 UTC
+
+void append(const Request& r, std::string& out) {
+  fmt::format_to(std::back_inserter(out), "{},{},{}\n", format_timestamp(kFirstDay + r.arrival.value / 1000),
+                 r.prompt_tokens, r.output_tokens);
+}
+const Registration<TraceWriters> azure_writer{
+    "azure",
+    "Azure 2023: CSV",
+    {"TIMESTAMP,ContextTokens,GeneratedTokens\n", append, "prefixes, clients and priorities"}};
 
 }  // namespace
 }  // namespace orrery

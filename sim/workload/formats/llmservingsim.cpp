@@ -1,7 +1,11 @@
 #include <cmath>
+#include <iterator>
+
+#include <fmt/format.h>
 
 #include "workload/jsonl_reader.hpp"
 #include "workload/trace_reader.hpp"
+#include "workload/trace_writer.hpp"
 
 namespace orrery {
 namespace {
@@ -51,6 +55,14 @@ const Registration<TraceFormats> llmservingsim{
     "llmservingsim",
     "LLMServingSim: JSONL with input_toks, output_toks, arrival_time_ns",
     {recognises, open}};
+
+void append(const Request& r, std::string& out) {
+  fmt::format_to(std::back_inserter(out),
+                 "{{\"input_toks\": {}, \"output_toks\": {}, \"arrival_time_ns\": {}}}\n", r.prompt_tokens,
+                 r.output_tokens, r.arrival.value / 1000);
+}
+const Registration<TraceWriters> llmservingsim_writer{
+    "llmservingsim", "LLMServingSim: JSONL", {"", append, "prefixes, clients and priorities"}};
 
 }  // namespace
 }  // namespace orrery

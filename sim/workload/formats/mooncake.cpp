@@ -1,11 +1,13 @@
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <unordered_map>
 
 #include <fmt/format.h>
 
 #include "workload/jsonl_reader.hpp"
 #include "workload/trace_reader.hpp"
+#include "workload/trace_writer.hpp"
 
 namespace orrery {
 namespace {
@@ -219,6 +221,29 @@ const Registration<TraceFormats> mooncake{
     "mooncake",
     "Mooncake and aiperf: JSONL with timestamp (ms), input_length, output_length, hash_ids",
     {recognises, open}};
+
+/// Milliseconds, whole where they are, else to the nanosecond.
+void append_ms(Ps t, std::string& out) {
+  const std::int64_t ns = t.value / 1000;
+  fmt::format_to(std::back_inserter(out), "{}", ns / 1'000'000);
+  if (ns % 1'000'000 != 0) fmt::format_to(std::back_inserter(out), ".{:06}", ns % 1'000'000);
+}
+
+void append(const Request& r, std::string& out) {
+  out += "{\"timestamp\": ";
+  append_ms(r.arrival, out);
+  fmt::format_to(std::back_inserter(out), ", \"input_length\": {}, \"output_length\": {}", r.prompt_tokens,
+                 r.output_tokens);
+  if (r.prefix)
+    fmt::format_to(std::back_inserter(out), ", \"hash_ids\": [{}]", fmt::join(r.prefix->ids, ", "));
+  if (r.priority != 0) fmt::format_to(std::back_inserter(out), ", \"priority\": {}", r.priority);
+  if (r.client >= 0) fmt::format_to(std::back_inserter(out), ", \"session_id\": \"{}\"", r.client);
+  out += "}\n";
+}
+const Registration<TraceWriters> mooncake_writer{
+    "mooncake",
+    "Mooncake and aiperf: JSONL",
+    {"", append, "the number of tokens per hash id (512 is understood)"}};
 
 }  // namespace
 }  // namespace orrery

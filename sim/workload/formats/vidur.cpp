@@ -1,7 +1,11 @@
 #include <cmath>
+#include <iterator>
+
+#include <fmt/format.h>
 
 #include "workload/csv_reader.hpp"
 #include "workload/trace_reader.hpp"
+#include "workload/trace_writer.hpp"
 
 namespace orrery {
 namespace {
@@ -46,6 +50,15 @@ const Registration<TraceFormats> vidur{
     "vidur",
     "Vidur: CSV with num_prefill_tokens, num_decode_tokens, and arrived_at (s) if timed",
     {recognises, open}};
+
+void append(const Request& r, std::string& out) {
+  fmt::format_to(std::back_inserter(out), "{:.9f},{},{}\n", to_seconds(r.arrival).value, r.prompt_tokens,
+                 r.output_tokens);
+}
+const Registration<TraceWriters> vidur_writer{
+    "vidur",
+    "Vidur: CSV",
+    {"arrived_at,num_prefill_tokens,num_decode_tokens\n", append, "prefixes, clients and priorities"}};
 
 }  // namespace
 }  // namespace orrery
