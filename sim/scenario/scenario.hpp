@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "workload/source.hpp"
+
+namespace orrery {
+
+/// A question to the simulator: which model on which hardware under which engine, and who asks what of it.
+/// Engine arguments that are not set take the defaults of that engine version on that device.
+/// Names are vLLM's; other engines' arguments are mapped onto them.
+struct Scenario {
+  std::string model;  ///< built-in name or path
+  std::string gpu;    ///< device name, alias or path
+  std::string cost_model = "auto";
+  std::string engine = "vllm";  ///< "vllm" or "vllm@0.15.1"
+
+  std::int32_t tensor_parallel_size = 1;
+  std::int32_t pipeline_parallel_size = 1;
+  std::int32_t data_parallel_size = 1;
+  std::int32_t replicas = 1;
+  std::string router = "round_robin";
+
+  std::string dtype = "auto";
+  std::string quantization = "auto";
+  std::string kv_cache_dtype = "auto";
+  std::optional<std::int64_t> max_model_len;
+  std::optional<std::int64_t> max_num_seqs;
+  std::optional<std::int64_t> max_num_batched_tokens;
+  std::optional<std::int64_t> block_size;
+  std::optional<double> gpu_memory_utilization;
+  std::optional<std::int64_t> num_gpu_blocks_override;
+  std::optional<std::int64_t> kv_cache_memory_bytes;
+  std::optional<bool> enable_prefix_caching;
+  std::optional<bool> enable_chunked_prefill;
+  std::optional<std::int64_t> long_prefill_token_threshold;
+  std::optional<bool> scheduler_reserve_full_isl;
+  std::optional<std::string> scheduling_policy;
+  std::optional<bool> async_scheduling;
+  std::optional<bool> enable_mixed_chunk;
+  std::optional<std::int64_t> max_cudagraph_capture_size;
+  std::vector<std::int64_t> cudagraph_capture_sizes;
+  bool enforce_eager = false;
+  bool disable_custom_all_reduce = false;
+
+  WorkloadSpec workload;
+  std::string slo;      ///< "ttft<=500ms@p99,tpot<=30ms@p99"
+  double warmup_s = 0;  ///< requests arriving before this are simulated and not counted
+  double until_s = 0;   ///< stop the clock here; 0 = when the last request is done
+  std::uint64_t seed = 0;
+  bool stepwise = false;  ///< the slow twin: every step on its own, bit-equal
+  std::optional<double> gpu_hour_usd;
+
+  Scenario() { workload.client_delay_s = 0.001; }  // closed loops: see docs of --client-delay
+
+  /// Where each value that is not a default came from, by setting name.
+  std::map<std::string, std::string> origin;
+};
+
+/// Origin of values from a pasted engine command.
+inline constexpr const char* kEngineArgsOrigin = "--engine-args";
+
+/// One value given by the user, under its setting's name (settings.hpp), as text.
+struct Assignment {
+  std::string name, value;
+  std::string origin;  ///< "flag", "--engine-args", "scenario.json:12"
+  std::string file;    ///< for errors; "" = not from a file
+  long line = 0;
+};
+using Assignments = std::vector<Assignment>;
+
+/// Applies assignments over the built-in defaults, later ones winning.
+/// Errors: ConfigError naming the setting, and the place when it came from a file.
+Scenario resolve(std::span<const Assignment> assignments);
+
+/// Reads a scenario file (strict JSON): sections as in `orrery config show`. Errors: ConfigError with file
+/// and line.
+Assignments read_scenario_file(const std::string& path);
+
+/// A pasted engine command (`vllm serve M --max-num-seqs 64 ...`, `python -m sglang.launch_server ...`,
+/// `trtllm-serve M ...`) or its arguments alone.
+struct EngineCommand {
+  Assignments assignments;
+  std::vector<std::string> warnings;   ///< arguments that change timing and are not modelled, or are unknown
+  std::vector<std::string> no_effect;  ///< arguments that do not change timing
+};
+/// `engine` is assumed when the text does not name a program. Errors: ConfigError (usage) for a misspelt
+/// argument or a bad value.
+EngineCommand parse_engine_command(std::string_view text, std::string_view engine = "vllm");
+
+}  // namespace orrery

@@ -1,0 +1,127 @@
+#include <algorithm>
+#include <cmath>
+
+#include "scenario/setting_field.hpp"
+
+namespace orrery {
+
+namespace {
+
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+void shorten(std::vector<Setting>& settings, const std::string& letters) {
+  settings.back().shorthand = letters;
+}
+
+/// Restricts the last setting, a text, to the words of its placeholder.
+void restrict_words(std::vector<Setting>& settings) {
+  auto& last = settings.back();
+  last.set = [inner = last.set, words = last.placeholder](Scenario& s, const std::string& text) {
+    require_word(text, words);
+    inner(s, text);
+  };
+}
+
+void set_capture_sizes(Scenario& s, const std::string& text) {
+  s.cudagraph_capture_sizes.clear();
+  std::size_t start = 0;
+  const std::string list = !text.empty() && text.front() == '[' ? text.substr(1, text.find(']') - 1) : text;
+  while (start < list.size()) {
+    const auto end = std::min(list.find_first_of(", ", start), list.size());
+    if (end > start)
+      s.cudagraph_capture_sizes.push_back(parse_integer(list.substr(start, end - start), 1, 1 << 20));
+    start = end + 1;
+  }
+  std::sort(s.cudagraph_capture_sizes.begin(), s.cudagraph_capture_sizes.end());
+}
+
+}  // namespace
+
+void add_deployment_settings(std::vector<Setting>& out) {
+  const auto add = [&](auto... args) { out.push_back(bind_setting(args...)); };
+  const std::string top, hardware = "hardware", args = "engine_args", group = "model";
+  add(top, group, "model", "MODEL", "built-in name, or the path of a config.json or its folder",
+      ORRERY_MEMBER(model));
+  shorten(out, "m");
+  add(hardware, group, "gpu", "GPU", "device name, or the path of its folder", ORRERY_MEMBER(gpu));
+  shorten(out, "g");
+  add(args, group, "tensor_parallel_size", "N", "GPUs that share each layer",
+      ORRERY_MEMBER(tensor_parallel_size), ValueRange{1, 1024});
+  shorten(out, "tp");
+  add(args, group, "pipeline_parallel_size", "N", "pipeline stages (only 1 is modelled so far)",
+      ORRERY_MEMBER(pipeline_parallel_size), ValueRange{1, 1024});
+  shorten(out, "pp");
+  add(args, group, "data_parallel_size", "N", "engine ranks behind one endpoint: replicas, for a dense model",
+      ORRERY_MEMBER(data_parallel_size), ValueRange{1, 1024});
+  shorten(out, "dp");
+  add(top, group, "replicas", "N", "servers behind the router (default 1)", ORRERY_MEMBER(replicas),
+      ValueRange{0, 65536});
+  add(top, group, "router", "ROUTER", "how requests are spread over replicas (orrery list routers)",
+      ORRERY_MEMBER(router));
+  add(hardware, group, "cost_model", "auto|fitted|measured|roofline",
+      "where kernel times come from (default: the best the device has)", ORRERY_MEMBER(cost_model));
+  add(top, group, "engine", "ENGINE", "vllm, vllm@0.15.1, sglang, trtllm (orrery list engines)",
+      ORRERY_MEMBER(engine));
+}
+
+void add_engine_settings(std::vector<Setting>& out) {
+  const auto add = [&](auto... rest) {
+    out.push_back(bind_setting(std::string("engine_args"), std::string("engine"), rest...));
+  };
+  const ValueRange positive{1, kNoLimit};
+  add("dtype", "auto|bfloat16|float16", "activations, and weights that are not quantised",
+      ORRERY_MEMBER(dtype));
+  add("quantization", "METHOD", "none, fp8, int8, awq, gptq (default: as the checkpoint says)",
+      ORRERY_MEMBER(quantization));
+  add("kv_cache_dtype", "DTYPE", "auto, bfloat16, float16, fp8", ORRERY_MEMBER(kv_cache_dtype));
+  add("max_model_len", "N", "longest prompt and answer together (default: the model's)",
+      ORRERY_MEMBER(max_model_len), positive);
+  add("max_num_seqs", "N", "sequences in a step", ORRERY_MEMBER(max_num_seqs), positive);
+  add("max_num_batched_tokens", "N", "tokens in a step", ORRERY_MEMBER(max_num_batched_tokens), positive);
+  add("block_size", "N", "tokens per KV block", ORRERY_MEMBER(block_size), ValueRange{1, 1024});
+  add("gpu_memory_utilization", "X", "share of the device memory the engine may use",
+      ORRERY_MEMBER(gpu_memory_utilization), ValueRange{0.01, 1});
+  add("num_gpu_blocks_override", "N", "KV blocks, as the engine logged them",
+      ORRERY_MEMBER(num_gpu_blocks_override), ValueRange{2, kNoLimit});
+  add("kv_cache_memory_bytes", "N", "KV cache per GPU, instead of gpu_memory_utilization",
+      ORRERY_MEMBER(kv_cache_memory_bytes), positive);
+  add("enable_prefix_caching", "", "keep full KV blocks for later prompts with the same prefix",
+      ORRERY_MEMBER(enable_prefix_caching));
+  add("enable_chunked_prefill", "", "split prompts that do not fit a step",
+      ORRERY_MEMBER(enable_chunked_prefill));
+  add("long_prefill_token_threshold", "N", "longest chunk of one prompt; 0 = no limit",
+      ORRERY_MEMBER(long_prefill_token_threshold));
+  add("scheduler_reserve_full_isl", "", "admit a prompt only if all of it fits the free KV blocks",
+      ORRERY_MEMBER(scheduler_reserve_full_isl));
+  add("scheduling_policy", "fcfs|priority", "order of the waiting queue", ORRERY_MEMBER(scheduling_policy));
+  restrict_words(out);
+  add("async_scheduling", "", "plan the next step while the present one runs",
+      ORRERY_MEMBER(async_scheduling));
+  add("enable_mixed_chunk", "", "SGLang: prompts and decodes in one step", ORRERY_MEMBER(enable_mixed_chunk));
+  add("max_cudagraph_capture_size", "N", "largest captured batch", ORRERY_MEMBER(max_cudagraph_capture_size));
+  out.push_back({"cudagraph_capture_sizes", "engine_args", "engine", "", "N,N,...", "captured batch sizes",
+                 set_capture_sizes, [](const Scenario& s) {
+                   return s.cudagraph_capture_sizes.empty() ? Json() : Json(s.cudagraph_capture_sizes);
+                 }});
+  add("enforce_eager", "", "no CUDA graphs", ORRERY_MEMBER(enforce_eager));
+  add("disable_custom_all_reduce", "", "NCCL for every all-reduce", ORRERY_MEMBER(disable_custom_all_reduce));
+}
+
+void add_run_settings(std::vector<Setting>& out) {
+  const auto add = [&](auto... rest) {
+    out.push_back(bind_setting(std::string(), std::string("run"), rest...));
+  };
+  add("slo", "SLO", "'ttft<=500ms@p99,tpot<=30ms@p99,attainment>=0.95'", ORRERY_MEMBER(slo));
+  out.back().repeatable = true;
+  add("warmup", "TIME", "leave requests that arrive before this out of the metrics", ORRERY_MEMBER(warmup_s),
+      ValueRange{0, 1e9, ValueForm::duration});
+  add("until", "TIME", "stop the simulated clock here", ORRERY_MEMBER(until_s),
+      ValueRange{0, 9e6, ValueForm::duration});
+  add("seed", "N", "of everything random (default 0)", ORRERY_MEMBER(seed), ValueRange{0, 9.0e15});
+  add("stepwise", "", "advance one step at a time: slower, the same numbers to the bit",
+      ORRERY_MEMBER(stepwise));
+  out.push_back(bind_setting("cost", "run", "gpu_hour_usd", "USD", "price of one GPU for an hour",
+                             ORRERY_MEMBER(gpu_hour_usd)));
+}
+
+}  // namespace orrery
