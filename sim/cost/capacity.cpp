@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -60,18 +61,6 @@ Footprint footprint(const ModelSpec& model, const LoweringContext& ctx, const De
   return f;
 }
 
-std::string_view fraction_name(MemoryPolicy::Fraction meaning) {
-  switch (meaning) {
-    case MemoryPolicy::Fraction::of_total:
-      return "gpu_memory_utilization";
-    case MemoryPolicy::Fraction::of_total_static:
-      return "mem_fraction_static";
-    case MemoryPolicy::Fraction::of_free:
-      return "free_gpu_memory_fraction";
-  }
-  return "";
-}
-
 bool splits(const ModelSpec& model, const Shard& shard) {
   try {
     check_split(model, shard);
@@ -115,18 +104,28 @@ std::string ways_out(const std::vector<std::string>& ways) {
   return out;
 }
 
+/// "h200-sxm offers 128.6 GiB (139.8 x gpu_memory_utilization 0.92)"
+std::string offer(const DeviceProfile& device, const MemoryPolicy& policy) {
+  const double total = device.memory_bytes / kGiB;
+  if (policy.fraction_of == MemoryPolicy::Fraction::of_free) {
+    return fmt::format("{} has {:.1f} GiB", device.name, total);
+  }
+  return fmt::format("{} offers {:.1f} GiB ({:.1f} x {} {:g})", device.name, total * policy.fraction, total,
+                     policy.fraction_of == MemoryPolicy::Fraction::of_total ? "gpu_memory_utilization"
+                                                                            : "mem_fraction_static",
+                     policy.fraction);
+}
+
 [[noreturn]] void refuse_weights(const ModelSpec& model, const LoweringContext& ctx,
                                  const DeviceProfile& device, const MemoryPolicy& policy,
                                  Tokens max_num_batched_tokens, const Footprint& f) {
-  const double total = device.memory_bytes / kGiB;
-  auto hint = ways_out({larger_split(model, ctx, device, policy, max_num_batched_tokens, 1),
-                        smaller_format(model, ctx, device, policy, max_num_batched_tokens, 1)});
+  const auto hint = ways_out({larger_split(model, ctx, device, policy, max_num_batched_tokens, 1),
+                              smaller_format(model, ctx, device, policy, max_num_batched_tokens, 1)});
   throw ConfigError(
       fmt::format("model does not fit: {} {} weights are {:.1f} GiB per GPU at tp{} and {:.1f} GiB go to "
-                  "activations and the runtime; {} offers {:.1f} GiB ({:.1f} x {} {:g})",
+                  "activations and the runtime; {}",
                   model.name, name(ctx.precision.weight), f.weights / kGiB, ctx.shard.tp, f.overhead / kGiB,
-                  device.name, total * policy.fraction, total, fraction_name(policy.fraction_of),
-                  policy.fraction),
+                  offer(device, policy)),
       hint.empty() ? "no split over up to 64 GPUs fits; choose a device with more memory" : hint,
       ExitCode::infeasible);
 }
