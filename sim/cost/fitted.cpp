@@ -92,13 +92,11 @@ KernelTime FittedModel::prefill(const KernelCall& call) const {
   const auto& d = call.dims;
   const PrefillShape s{d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]};
   const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
-  const double keys = 2 * s.keys_per_query(), blocks = s.tiles(), group = s.heads / s.kv_heads;
-  const std::array<double, 3> at{std::log2(keys), std::log2(blocks), std::log2(group)};
-  const double t = f.form.seconds(s) * std::exp(a.surface.at(at));
+  const double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point()));
   // Cached tokens before the chunk were never measured.
   const bool cold = s.kv_tokens <= s.new_tokens;
   return {Seconds(std::max(t, speed_of_light(call))),
-          known(cold && inside(a, s.head_dim, keys, blocks, group))};
+          known(cold && inside(a, s.head_dim, 2 * s.keys_per_query(), s.blocks(), s.group()))};
 }
 
 KernelTime FittedModel::decode(const KernelCall& call) const {
@@ -107,12 +105,10 @@ KernelTime FittedModel::decode(const KernelCall& call) const {
   const auto& d = call.dims;
   const DecodeShape s{d[0], d[1] / d[0], d[2], d[3], d[4]};
   const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
-  const double streams = s.streams(), group = s.heads / s.kv_heads;
-  const std::array<double, 3> at{std::log2(streams), std::log2(s.length), std::log2(group)};
-  double t = f.form.seconds(s) * std::exp(a.surface.at(at));
+  double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point()));
   const bool narrow = bytes_per_element(call.weight_dtype) < 2;
   if (narrow) t *= f.kv_fp8_time_factor;
-  const bool seen = !narrow && inside(a, s.head_dim, streams, s.length, group);
+  const bool seen = !narrow && inside(a, s.head_dim, s.streams(), s.length, s.group());
   return {Seconds(std::max(t, speed_of_light(call))), known(seen)};
 }
 

@@ -48,8 +48,12 @@ double GemmForm::seconds(double m, double n, double k, const GemmBytes& bytes) c
   return total;
 }
 
-double PrefillShape::tiles() const {
+double PrefillShape::blocks() const {
   return heads * seqs * std::ceil(new_tokens / seqs / kQueryBlock);
+}
+
+std::array<double, 3> PrefillShape::log2_point() const {
+  return {std::log2(2 * keys_per_query()), std::log2(blocks()), std::log2(group())};
 }
 
 double PrefillForm::seconds(const PrefillShape& s) const {
@@ -62,8 +66,12 @@ double PrefillForm::seconds(const PrefillShape& s) const {
   const double bytes = 4 * s.head_dim * (s.heads * s.new_tokens + s.kv_heads * s.kv_tokens);
   const double keys = std::min(s.max_kv, 2 * s.keys_per_query()) + kKeyBlock;
   const double longest_block = keys * kQueryBlock * s.head_dim * 4 * sm_count / rate * c[longest];
-  const double waves = std::ceil(s.tiles() / sm_count);
+  const double waves = std::ceil(s.blocks() / sm_count);
   return c[launch] + norm4(norm4(compute, bytes / c[memory]), longest_block) + waves * c[block];
+}
+
+std::array<double, 3> DecodeShape::log2_point() const {
+  return {std::log2(streams()), std::log2(length), std::log2(group())};
 }
 
 double DecodeForm::seconds(const DecodeShape& s) const {

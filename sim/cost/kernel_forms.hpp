@@ -53,8 +53,11 @@ struct PrefillShape {
   double seqs = 0, new_tokens = 0, pairs = 0, kv_tokens = 0, max_kv = 0, heads = 0, kv_heads = 0,
          head_dim = 0;
   double keys_per_query() const { return pairs / new_tokens; }
+  double group() const { return heads / kv_heads; }
   /// Thread blocks of 128 queries (FlashAttention; Dao, 2023), each sequence rounded up.
-  double tiles() const;
+  double blocks() const;
+  /// log2 of (twice the keys per query: the length of a prompt without past, blocks, group).
+  std::array<double, 3> log2_point() const;
 };
 
 /// launch + ((compute^4 + memory^4) + longest_block^4)^(1/4) + waves * block: compute at a rate per head size
@@ -91,6 +94,9 @@ struct DecodeShape {
   double seqs = 0, length = 0, heads = 0, kv_heads = 0, head_dim = 0;
   /// Independent key streams: thread blocks before splitting (Flash-Decoding; Dao et al., 2023).
   double streams() const { return seqs * kv_heads; }
+  double group() const { return heads / kv_heads; }
+  /// log2 of (streams, length, group).
+  std::array<double, 3> log2_point() const;
 };
 
 /// launch + (memory^4 + serial^4 + compute^4)^(1/4) + waves * block + log2(splits) * combine + Q and O.

@@ -1,0 +1,26 @@
+#include "calibration/fit.hpp"
+
+#include "base/error.hpp"
+#include "calibration/judge.hpp"
+
+namespace orrery::calibrate {
+
+FitFile fit(const DeviceProfile& device, const KernelRows& rows) {
+  if (rows.sources.empty()) {
+    throw ConfigError("none of these files is a kernel table that can be fitted",
+                      "calibration/README.md lists the columns of each kind");
+  }
+  FitFile f;
+  f.device = device.name;
+  f.sm_count = device.sm_count;
+  for (const auto& s : rows.sources) f.sources.push_back({s.file, s.source, s.rows});
+  if (!rows.gemm.empty()) f.gemm = fit_gemms(device, rows.gemm);
+  if (!rows.prefill.empty()) f.prefill.push_back(fit_prefill(device, rows.prefill));
+  if (!rows.decode.empty()) f.decode.push_back(fit_decode(device, rows.decode));
+  f.collectives = fit_collectives(rows.collectives);
+  f.row_kernels = fit_row_kernels(device, rows.row_kernels);
+  judge(device, rows, f);
+  return f;
+}
+
+}  // namespace orrery::calibrate

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "calibration/kernel_rows.hpp"
+#include "cost/fit_file.hpp"
+#include "hw/device_profile.hpp"
+
+namespace orrery::calibrate {
+
+/// Fits every kernel class the rows hold, on the rows that are not held out, and records the errors on those
+/// that are. Deterministic; some seconds to half a minute. Errors: ConfigError when the rows hold nothing to
+/// fit.
+FitFile fit(const DeviceProfile& device, const KernelRows& rows);
+
+// The parts, one per kernel form.
+std::vector<GemmFit> fit_gemms(const DeviceProfile& device, const std::vector<GemmRow>& rows);
+PrefillFit fit_prefill(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
+DecodeFit fit_decode(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
+std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& rows);
+std::vector<RowKernelFit> fit_row_kernels(const DeviceProfile& device, const std::vector<RowKernelRow>& rows);
+
+}  // namespace orrery::calibrate

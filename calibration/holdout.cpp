@@ -1,0 +1,49 @@
+#include "calibration/holdout.hpp"
+
+#include <bit>
+
+namespace orrery::calibrate {
+
+namespace {
+/// splitmix64 (Steele, Lea and Flood, 2014) over the values.
+std::uint64_t hash(std::initializer_list<double> values, std::uint64_t seed) {
+  std::uint64_t h = seed;
+  for (const double v : values) {
+    h += std::bit_cast<std::uint64_t>(v) + 0x9e3779b97f4a7c15ULL;
+    h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    h = (h ^ (h >> 27)) * 0x94d049bb133111ebULL;
+    h ^= h >> 31;
+  }
+  return h;
+}
+
+constexpr std::uint64_t kRowSeed = 1, kShapeSeed = 2;
+bool held_row(std::initializer_list<double> values) {
+  return hash(values, kRowSeed) % 5 == 0;
+}
+bool held_shape(std::initializer_list<double> values) {
+  return hash(values, kShapeSeed) % 12 == 0;
+}
+}  // namespace
+
+Use use_of(const GemmRow& r) {
+  if (held_shape({r.n, r.k})) return Use::held_shape;
+  return held_row({static_cast<double>(r.dtype), r.m, r.n, r.k}) ? Use::held_row : Use::fit;
+}
+
+Use use_of(const AttentionRow& r, bool decode) {
+  if (held_shape({r.heads, r.kv_heads, r.head_dim})) return Use::held_shape;
+  return held_row({decode ? 1.0 : 0.0, r.batch, r.length, r.heads, r.kv_heads, r.head_dim, r.window})
+             ? Use::held_row
+             : Use::fit;
+}
+
+Use use_of(const CollectiveRow& r) {
+  return held_row({static_cast<double>(r.kernel_class.size()), r.ranks, r.bytes}) ? Use::held_row : Use::fit;
+}
+
+Use use_of(const RowKernelRow& r) {
+  return held_row({r.bytes, r.seconds}) ? Use::held_row : Use::fit;
+}
+
+}  // namespace orrery::calibrate

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string_view>
+
+#include "calibration/kernel_rows.hpp"
+
+namespace orrery::calibrate {
+
+/// Where a row goes: into the fit, or to one of the two judges of it.
+enum class Use : std::uint8_t {
+  fit,
+  held_row,    ///< one of the random fifth
+  held_shape,  ///< its whole shape (a GEMM's n and k; an attention's heads and head size) was never fitted
+};
+
+/// Decided by a hash of the row's own shape: the same on every machine, in any order, whatever else is in the
+/// table.
+Use use_of(const GemmRow& row);
+Use use_of(const AttentionRow& row, bool decode);
+Use use_of(const CollectiveRow& row);  ///< never held_shape: a table has three rank counts
+Use use_of(const RowKernelRow& row);
+
+}  // namespace orrery::calibrate

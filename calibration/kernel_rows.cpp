@@ -1,0 +1,188 @@
+#include "calibration/kernel_rows.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <tuple>
+
+#include "base/error.hpp"
+#include "base/quantile.hpp"
+#include "calibration/csv_table.hpp"
+
+namespace orrery::calibrate {
+
+namespace fs = std::filesystem;
+
+namespace {
+constexpr double kMs = 1e-3;
+
+/// aiconfigurator: constant columns are dropped from the table and listed in its comment; the GEMM table of a
+/// device without fp8 has no dtype column.
+std::int64_t read_gemm(const CsvTable& t, KernelRows& out) {
+  for (std::size_t i = 0; i < t.rows(); ++i) {
+    const DType dtype = t.has("gemm_dtype") ? parse_dtype(t.text(i, "gemm_dtype")) : DType::bf16;
+    out.gemm.push_back(
+        {dtype, t.number(i, "m"), t.number(i, "n"), t.number(i, "k"), t.number(i, "latency") * kMs});
+  }
+  return static_cast<std::int64_t>(t.rows());
+}
+
+std::int64_t read_attention(const CsvTable& t, bool decode, KernelRows& out) {
+  constexpr double kLargestHead = 256;  // above it another kernel runs
+  auto& rows = decode ? out.decode : out.prefill;
+  std::int64_t taken = 0;
+  for (std::size_t i = 0; i < t.rows(); ++i) {
+    AttentionRow r;
+    r.batch = t.number(i, "batch_size");
+    r.length =
+        decode ? t.number(i, "step") + 1 : t.number(i, "isl");  // one prompt token, then `step` generated
+    r.heads = t.number(i, "num_heads");
+    r.kv_heads = t.number(i, "num_key_value_heads");
+    r.head_dim = t.number_or(i, "head_dim", 128);
+    r.window = t.number_or(i, "window_size", 0);
+    r.seconds = t.number(i, "latency") * kMs;
+    if (r.head_dim > kLargestHead) continue;
+    rows.push_back(r);
+    ++taken;
+  }
+  return taken;
+}
+
+/// message_size counts elements. NCCL's all-gather counts the gathered output, so one rank's part is 1/ranks
+/// of it.
+std::int64_t read_nccl(const CsvTable& t, KernelRows& out) {
+  std::int64_t taken = 0;
+  for (std::size_t i = 0; i < t.rows(); ++i) {
+    const std::string& op = t.text(i, "op_name");
+    const bool reduce = op == "all_reduce", gather = op == "all_gather";
+    if ((!reduce && !gather) || t.text(i, "nccl_dtype") != "half") continue;
+    const double ranks = t.number(i, "num_gpus"), bytes = 2 * t.number(i, "message_size");
+    out.collectives.push_back({reduce ? "all_reduce_nccl" : "all_gather", ranks,
+                               reduce ? bytes : bytes / ranks, t.number(i, "latency") * kMs});
+    ++taken;
+  }
+  return taken;
+}
+
+std::int64_t read_custom_all_reduce(const CsvTable& t, KernelRows& out) {
+  // From 8 MiB vLLM's custom kernel declines and its NCCL fallback is what was timed.
+  constexpr double kLargest = 8.0 * 1024 * 1024;
+  std::int64_t taken = 0;
+  for (std::size_t i = 0; i < t.rows(); ++i) {
+    const double bytes = 2 * t.number(i, "message_size");
+    if (t.text(i, "kernel_source") != "vLLM_custom_graph" || bytes >= kLargest)
+      continue;  // eager rows hold launches
+    out.collectives.push_back(
+        {"all_reduce_custom", t.number(i, "num_gpus"), bytes, t.number(i, "latency") * kMs});
+    ++taken;
+  }
+  return taken;
+}
+
+std::int64_t read_vidur_send_recv(const CsvTable& t, KernelRows& out) {
+  std::int64_t taken = 0;
+  for (std::size_t i = 0; i < t.rows(); ++i) {
+    if (t.text(i, "collective") != "send_recv" || t.number(i, "rank") != 0) continue;
+    out.collectives.push_back(
+        {"send_recv", 2, t.number(i, "size"), t.number(i, "time_stats.send_recv.median") * kMs});
+    ++taken;
+  }
+  return taken;
+}
+
+/// Vidur's profile of one layer's small kernels in 16-bit: norms (x read and written), rotary embedding of q
+/// and k in place, SwiGLU (gate and up read, product written), residual addition.
+std::int64_t read_vidur_mlp(const CsvTable& t, KernelRows& out) {
+  constexpr double kElement = 2, kResolution = 1e-6;
+  std::int64_t taken = 0;
+  const auto add = [&](std::size_t i, const char* column, double bytes) {
+    const double seconds = t.number_or(i, column, 0) * kMs;
+    if (seconds < 2 * kResolution) return;
+    out.row_kernels.push_back({"elementwise", bytes, seconds});
+    ++taken;
+  };
+  for (std::size_t i = 0; i < t.rows(); ++i) {
+    const double row = t.number(i, "num_tokens") * kElement,
+                 ranks = t.number(i, "num_tensor_parallel_workers");
+    const double width = t.number(i, "n_embd");
+    const double head_dim = width / t.number(i, "n_head");
+    const double rotated = (t.number(i, "n_head") + t.number(i, "n_kv_head")) / ranks * head_dim;
+    add(i, "time_stats.input_layernorm.median", 2 * width * row);
+    add(i, "time_stats.post_attention_layernorm.median", 2 * width * row);
+    add(i, "time_stats.attn_rope.median", 2 * rotated * row);
+    add(i, "time_stats.mlp_act.median", 3 * t.number(i, "n_expanded_embd") / ranks * row);
+    add(i, "time_stats.add.median", 3 * width * row);
+  }
+  return taken;
+}
+
+/// Reads the table if it is of a kind we fit; returns the rows taken.
+std::int64_t read_table(const CsvTable& t, KernelRows& out) {
+  if (t.has_all({"m", "n", "k", "latency"})) return read_gemm(t, out);
+  if (t.has_all({"batch_size", "step", "num_key_value_heads", "latency"}))
+    return read_attention(t, true, out);
+  if (t.has_all({"batch_size", "isl", "num_key_value_heads", "latency"}))
+    return read_attention(t, false, out);
+  if (t.has_all({"op_name", "nccl_dtype", "message_size"})) return read_nccl(t, out);
+  if (t.has_all({"kernel_source", "num_gpus", "message_size"})) return read_custom_all_reduce(t, out);
+  if (t.has_all({"time_stats.send_recv.median", "size"})) return read_vidur_send_recv(t, out);
+  if (t.has_all({"time_stats.input_layernorm.median", "num_tokens"})) return read_vidur_mlp(t, out);
+  return 0;
+}
+
+/// Rows of equal shape become one with their median time; the result is sorted by shape.
+template <class Row, class Key>
+void reduce_repeats(std::vector<Row>& rows, Key key) {
+  std::sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) {
+    return key(a) != key(b) ? key(a) < key(b) : a.seconds < b.seconds;
+  });
+  std::vector<Row> out;
+  for (std::size_t i = 0; i < rows.size();) {
+    std::vector<double> times;
+    std::size_t j = i;
+    for (; j < rows.size() && key(rows[j]) == key(rows[i]); ++j) times.push_back(rows[j].seconds);
+    out.push_back(rows[i]);
+    out.back().seconds = quantile_sorted(times, 0.5);
+    i = j;
+  }
+  rows = std::move(out);
+}
+
+std::string published(const CsvTable& t) {
+  if (t.comments().empty()) return "";
+  std::string text = t.comments().front();
+  if (text.rfind("source: ", 0) == 0) text = text.substr(8);
+  return text.substr(0, text.find("; latency in ms"));
+}
+}  // namespace
+
+KernelRows read_kernel_rows(const std::vector<std::string>& files_or_folders) {
+  std::vector<std::string> files;
+  for (const auto& f : files_or_folders) {
+    if (!fs::is_directory(f)) {
+      files.push_back(f);
+      continue;
+    }
+    for (const auto& e : fs::directory_iterator(f)) {
+      if (e.path().extension() == ".csv") files.push_back(e.path().string());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  KernelRows out;
+  for (const auto& f : files) {
+    const CsvTable t(f);
+    const std::int64_t taken = read_table(t, out);
+    if (taken > 0) out.sources.push_back({fs::path(f).filename().string(), published(t), taken});
+  }
+  reduce_repeats(out.gemm, [](const GemmRow& r) { return std::tuple(r.dtype, r.m, r.n, r.k); });
+  const auto attention = [](const AttentionRow& r) {
+    return std::tuple(r.head_dim, r.window, r.heads, r.kv_heads, r.batch, r.length);
+  };
+  reduce_repeats(out.prefill, attention);
+  reduce_repeats(out.decode, attention);
+  reduce_repeats(out.collectives,
+                 [](const CollectiveRow& r) { return std::tuple(r.kernel_class, r.ranks, r.bytes); });
+  return out;
+}
+
+}  // namespace orrery::calibrate
