@@ -27,16 +27,6 @@ std::map<std::string, double> class_sigmas(const TimeShares& shares, const Kerne
   return out;
 }
 
-/// The z with P(|N(0,1)| <= z) = level, by bisection of erf.
-double normal_half_width(double level) {
-  double low = 0, high = 40;
-  for (int i = 0; i < 80; ++i) {
-    const double mid = (low + high) / 2;
-    (std::erf(mid / std::sqrt(2.0)) < level ? low : high) = mid;
-  }
-  return low;
-}
-
 }  // namespace
 
 double relative_sigma(const TimeShares& shares, const KernelCostModel& cost, double engine_sigma) {
@@ -62,10 +52,14 @@ std::array<double, kProvenanceCount> variance_by_provenance(const TimeShares& sh
   return out;
 }
 
-Interval interval_around(double value, double sigma, double level) {
+double two_sided_z(double level) {
   ORRERY_CHECK(level > 0 && level < 1, "an interval's level is a probability");
-  const double factor = std::exp(normal_half_width(level) * sigma);
-  return {value / factor, value * factor};
+  double low = 0, high = 40;
+  for (int i = 0; i < 80; ++i) {
+    const double mid = (low + high) / 2;
+    (std::erf(mid / std::sqrt(2.0)) < level ? low : high) = mid;
+  }
+  return low;
 }
 
 }  // namespace orrery

@@ -7,11 +7,6 @@
 
 namespace orrery {
 
-/// A range that should hold the true value about as often as it says.
-struct Interval {
-  double low = 0, high = 0;
-};
-
 /// Standard deviation of log(predicted / true step time), first order in the shares of time. Residuals of one
 /// kernel class are one factor common to all its calls, so they add up within a class (over provenances too);
 /// classes are independent of each other and of the engine's factor (`engine_sigma`, from held-out servers).
@@ -23,8 +18,8 @@ double relative_sigma(const TimeShares& shares, const KernelCostModel& cost, dou
 std::array<double, kProvenanceCount> variance_by_provenance(const TimeShares& shares,
                                                             const KernelCostModel& cost);
 
-/// The central interval of probability `level` around `value` when its logarithm has this standard deviation.
-/// 0 < level < 1.
-Interval interval_around(double value, double sigma, double level = 0.9);
+/// The z with P(|N(0,1)| <= z) = level: 1.645 for 0.9. An interval of that probability around a value whose
+/// logarithm has standard deviation s runs from value * exp(-z s) to value * exp(z s). 0 < level < 1.
+double two_sided_z(double level);
 
 }  // namespace orrery

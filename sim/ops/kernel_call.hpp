@@ -34,7 +34,7 @@ enum class Lane : std::uint8_t { compute, comm, copy, cpu };
 
 /// Structure of a step as a series-parallel graph: a fork opens parallel branches, `branch` starts the next
 /// one, a join waits for all. Calls in between are serial within their branch. Plain sequences carry `none`
-/// only.
+/// only. A mark takes effect before its call; a call without a class is a mark alone.
 enum class Mark : std::uint8_t { none, fork, branch, join };
 
 /// One kernel launch as an engine would issue it: what kernels/ measures, calibration/ fits and cost/ prices.
