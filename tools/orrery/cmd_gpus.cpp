@@ -27,6 +27,12 @@ std::string tera(double per_second) {
   return per_second > 0 ? fmt::format("{:.0f}", per_second * 1e-12) : std::string("-");
 }
 
+std::string shortest_alias(const DeviceProfile& d) {
+  const auto shorter = [](const auto& a, const auto& b) { return a.size() < b.size(); };
+  const auto found = std::min_element(d.aliases.begin(), d.aliases.end(), shorter);
+  return found == d.aliases.end() ? "" : *found;
+}
+
 Json summary(const DeviceProfile& d) {
   Json peaks = Json::object();
   for (int t = 0; t < kDTypeCount; ++t) {
@@ -63,10 +69,10 @@ int list(const std::vector<std::string>& args) {
              "TFLOP/s", "GB/s", "W", "kernel times");
   for (const auto& d : devices) {
     const double link = d.nvlink_bytes_per_s > 0 ? d.nvlink_bytes_per_s : d.pcie_bytes_per_s;
-    fmt::print("{:<15}{:<10}{:>8.1f}{:>8.2f}{:>8}{:>8}{:>8.0f}{:>7.0f}  {}\n", d.name,
-               d.aliases.empty() ? "" : d.aliases.front().substr(0, 9), d.memory_bytes / kGiB,
-               d.memory_bandwidth_bytes_per_s * 1e-12, tera(d.tensor_peak(DType::bf16)),
-               tera(d.tensor_peak(DType::fp8)), link * 1e-9, d.tdp_watts, calibration(d));
+    fmt::print("{:<15}{:<10}{:>8.1f}{:>8.2f}{:>8}{:>8}{:>8.0f}{:>7.0f}  {}\n", d.name, shortest_alias(d),
+               d.memory_bytes / kGiB, d.memory_bandwidth_bytes_per_s * 1e-12,
+               tera(d.tensor_peak(DType::bf16)), tera(d.tensor_peak(DType::fp8)), link * 1e-9, d.tdp_watts,
+               calibration(d));
   }
   return 0;
 }
@@ -81,14 +87,23 @@ std::string readable(const SourcedFigure& f) {
   return fmt::format("{:.6g}", Json::parse(f.value).get<double>());
 }
 
+void print_figures(const DeviceProfile& d) {
+  std::vector<std::string> sources;
+  for (const auto& f : d.figures) {
+    auto known = std::find(sources.begin(), sources.end(), f.source);
+    if (known == sources.end()) known = sources.insert(sources.end(), f.source);
+    fmt::print("  {:<32}{:>12}  [{}]{}\n", f.key, readable(f), known - sources.begin() + 1,
+               f.note.empty() ? "" : " " + f.note);
+  }
+  fmt::print("\n");
+  for (std::size_t i = 0; i < sources.size(); ++i) fmt::print("  [{}] {}\n", i + 1, sources[i]);
+}
+
 void print_device(const DeviceProfile& d, const Topology& node,
                   const std::vector<std::string>& cost_sources) {
   fmt::print("{} ({} {}), also called {}\n\n", d.name, d.vendor, d.architecture,
              d.aliases.empty() ? "nothing else" : fmt::format("{}", fmt::join(d.aliases, ", ")));
-  for (const auto& f : d.figures) {
-    fmt::print("  {:<32}{:>12}  {}{}\n", f.key, readable(f), f.source,
-               f.note.empty() ? "" : " (" + f.note + ")");
-  }
+  print_figures(d);
   fmt::print("\nnode          {}: {} GPUs, {:.0f} GB/s each way per GPU{}, {:.1f} GB/s to other nodes\n",
              node.name, node.gpus_per_node, node.gpu_link_bytes_per_s * 1e-9,
              node.all_to_all ? ", all to all" : "", node.nic_bytes_per_s * 1e-9);
