@@ -1,0 +1,222 @@
+#include "report/render.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "report/text.hpp"
+
+namespace orrery {
+
+namespace {
+
+std::string upper_gpu(const std::string& gpu) {
+  std::string out = gpu.substr(0, gpu.find('-'));
+  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return std::toupper(c); });
+  return out;
+}
+
+std::string hardware(const Summary& s, const Style& style) {
+  const auto& info = s.info;
+  const int gpus = info.gpus_per_replica * info.replicas;
+  const std::string gpu = info.gpu.empty() ? "GPU" : upper_gpu(info.gpu);
+  const std::string replicas = info.replicas > 1 ? fmt::format(", {} replicas", info.replicas) : "";
+  return fmt::format("{}{} {} ({}{})", gpus, style.times(), gpu, info.parallelism, replicas);
+}
+
+std::string circumstances(const Summary& s, const RenderOptions& options) {
+  std::string out = fmt::format("{} req/s, {} requests, {} simulated", brief(s.request_throughput),
+                                grouped(s.completed + s.failed), duration_text(s.simulated_s));
+  if (options.wall_s > 0) out += " in " + duration_text(options.wall_s);
+  return out;
+}
+
+struct Verdict {
+  std::string badge;  // "" = there is nothing to judge
+  std::string text;
+};
+
+Verdict verdict(const Summary& s, const RenderOptions& options, const Style& style) {
+  const std::string what = s.info.workload.empty() ? "the workload" : s.info.workload;
+  const std::string where = hardware(s, style), how = circumstances(s, options);
+  if (s.completed == 0) {
+    return {style.red("FAIL"), fmt::format("{} completed no request of {} ({} failed, {} unfinished)", where,
+                                           what, grouped(s.failed), grouped(s.unfinished))};
+  }
+  if (s.stability.unstable) {
+    return {style.yellow("UNSTABLE"),
+            fmt::format("{} cannot keep up with {}: {:.1f} req/s arrive per replica, {:.1f} are served ({})",
+                        where, what, s.stability.arrival_rps_per_replica, s.stability.served_rps_per_replica,
+                        how)};
+  }
+  if (!s.slo_met()) {
+    return {style.red("FAIL"), fmt::format("{} misses the SLO on {} ({})", where, what, how)};
+  }
+  const std::string text = fmt::format("{} serves {} ({})", where, what, how);
+  return {s.slo.empty() ? "" : style.green("PASS"), text};
+}
+
+std::string slo_text(const SloResult& r, const Style& style) {
+  if (r.term.target != SloTerm::Target::latency) {
+    const bool share = r.term.target == SloTerm::Target::attainment;
+    const auto number = [&](double v) {
+      return share ? fmt::format("{:.1f} %", 100 * v) : brief(v) + " req/s";
+    };
+    const auto text = fmt::format("{} {} {} {}", share ? "attainment" : "goodput", number(r.value),
+                                  r.pass ? style.at_least() : "<", number(r.term.limit));
+    return r.pass ? text : style.red(text);
+  }
+  const std::string statistic =
+      r.term.over == SloTerm::Over::mean ? "mean" : fmt::format("p{:g}", r.term.percentile);
+  const auto text = fmt::format("{} {} {} ms {} {:g}", label(r.term.metric), statistic, brief(r.value),
+                                r.pass ? style.at_most() : ">", r.term.limit);
+  return r.pass ? text : style.red(text);
+}
+
+std::string slo_line(const Summary& s, const Style& style) {
+  std::string line;
+  const auto add = [&](const std::string& part) {
+    line += line.empty() ? "        " : "    ";
+    line += part;
+  };
+  for (const auto& r : s.slo) add(slo_text(r, style));
+  if (s.request_goodput && s.attainment) {
+    add(fmt::format("goodput {} req/s ({:.1f} %)", brief(*s.request_goodput), 100 * *s.attainment));
+  }
+  return line.empty() ? line : line + "\n";
+}
+
+std::string latency_table(const Summary& s, const Style& style) {
+  std::string head = fmt::format(" {:<13}{:>9}", "metric", "mean");
+  const auto& columns = s[Metric::ttft].percentiles;
+  for (const auto& [p, value] : columns) head += fmt::format("{:>9}", fmt::format("p{:g}", p));
+  std::string out = style.dim(head) + "\n";
+  for (int i = 0; i < kMetricCount; ++i) {
+    const auto metric = static_cast<Metric>(i);
+    const auto& stats = s[metric];
+    const bool in_seconds = stats.mean >= 1000;
+    const double unit = in_seconds ? 1e3 : 1;
+    const double typical = stats.mean / unit;
+    const int decimals = typical < 1 ? 3 : typical < 10 ? 2 : 1;
+    out += fmt::format(" {:<10}{:>3}{:>9}", label(metric), in_seconds ? "s" : "ms",
+                       grouped(stats.mean / unit, decimals));
+    for (const auto& [p, value] : stats.percentiles) {
+      out += fmt::format("{:>9}", grouped(value / unit, decimals));
+    }
+    out += "\n";
+  }
+  return out;
+}
+
+std::string load_rows(const Summary& s, const Style& style) {
+  const auto limit = [](std::int64_t n) { return n > 0 ? fmt::format(" (limit {})", grouped(n)) : ""; };
+  std::string kv = fmt::format("KV used p99 {}", percent(s.kv_used.p99));
+  if (s.info.kv_capacity_tokens > 0) kv += fmt::format(" of {} tokens", grouped(s.info.kv_capacity_tokens));
+  std::string out =
+      style.row("load", {fmt::format("running p99 {:.0f}{}", s.running.p99, limit(s.info.max_num_seqs)),
+                         fmt::format("waiting p99 {}", grouped(s.waiting.p99, 0)), kv,
+                         fmt::format("preemptions {}", grouped(s.preemptions))});
+  double decode = 0, prefill = 0, idle = 0;
+  for (const auto& g : s.gpu) decode += g.decode_s, prefill += g.prefill_s, idle += g.idle_s;
+  const double total = decode + prefill + idle;
+  if (total > 0) {
+    out += style.row("GPU time", {fmt::format("decode {}", percent(decode / total)),
+                                  fmt::format("prefill {}", percent(prefill / total)),
+                                  fmt::format("idle {}", percent(idle / total))});
+  }
+  if (s.cached_tokens > 0) {
+    out += style.row("prefix cache", {percent(s.prefix_hit_rate()) + " of prompt tokens",
+                                      grouped(s.cached_tokens) + " tokens not computed again"});
+  }
+  return out;
+}
+
+std::string confidence_row(const Summary& s, const Style& style) {
+  if (!s.confidence) return {};
+  const auto& c = *s.confidence;
+  std::string kernels;
+  for (const char* p : {"measured", "interpolated", "extrapolated", "analytic"}) {
+    const auto it = c.by_provenance.find(p);
+    if (it == c.by_provenance.end() || it->second < 0.0005) continue;
+    kernels += fmt::format("{}{} {}", kernels.empty() ? "kernels: " : ", ", percent(it->second), p);
+  }
+  const auto half_width = [&](Metric m) {
+    const auto& stats = s[m];
+    return stats.mean_interval && stats.mean > 0 ? stats.mean_interval->high / stats.mean - 1 : 0;
+  };
+  return style.row("confidence", {kernels, fmt::format("expected TTFT {0}{1}, TPOT {0}{2} (at {3})",
+                                                       style.plus_minus(), percent(half_width(Metric::ttft)),
+                                                       percent(half_width(Metric::tpot)), percent(c.level))});
+}
+
+std::string throughput_rows(const Summary& s, const Style& style) {
+  std::string out = style.row(
+      "throughput", {brief(s.request_throughput) + " req/s", brief(s.output_throughput) + " out tok/s",
+                     brief(s.total_token_throughput) + " total tok/s",
+                     fmt::format("peak {} out tok/s in 1 s", brief(s.max_output_tokens_per_s))});
+  out += style.row("TTFT is", {fmt::format("front end {} ms", brief(s.front_end_ms)),
+                               fmt::format("queue {} ms", brief(s.queue_ms)),
+                               fmt::format("prefill {} ms", brief(s.prefill_ms))});
+  return out;
+}
+
+}  // namespace
+
+RenderOptions render_options_for(int fd) {
+  RenderOptions out;
+  const bool terminal = ::isatty(fd) == 1;
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  out.color = terminal && (!no_color || !*no_color) && (!term || std::strcmp(term, "dumb") != 0);
+  winsize size{};
+  if (terminal && ::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) out.width = size.ws_col;
+  if (const char* columns = std::getenv("COLUMNS")) {
+    if (const int n = std::atoi(columns); n > 0) out.width = n;
+  }
+  for (const char* variable : {"LC_ALL", "LC_CTYPE", "LANG"}) {  // the first that is set decides
+    const char* value = std::getenv(variable);
+    if (!value || !*value) continue;
+    const std::string locale = value;
+    out.ascii = locale == "C" || locale == "POSIX";
+    break;
+  }
+  return out;
+}
+
+std::string render_verdict(const Summary& summary, const RenderOptions& options) {
+  const Style style(options);
+  const auto v = verdict(summary, options, style);
+  const std::string line = v.badge.empty() ? v.text : fmt::format("{}  {}", v.badge, v.text);
+  return style.paragraph(line, 8);
+}
+
+std::string render_verdict_and_table(const Summary& s, const RenderOptions& options) {
+  const Style style(options);
+  std::string out = render_verdict(s, options) + slo_line(s, style);
+  if (s.interrupted) {
+    out +=
+        style.paragraph(fmt::format("{}: these are the {} requests completed by then; {} were unfinished",
+                                    style.yellow("interrupted"), grouped(s.completed), grouped(s.unfinished)),
+                        8);
+  }
+  if (s.completed > 0) {
+    out += latency_table(s, style) + throughput_rows(s, style);
+    out += load_rows(s, style);
+    if (s.usd_per_million_output_tokens) {
+      out +=
+          style.row("cost", {fmt::format("${:.3g} per 1M output tokens", *s.usd_per_million_output_tokens)});
+    }
+    out += confidence_row(s, style);
+  }
+  for (const auto& w : s.warnings) {
+    out += style.paragraph(fmt::format("{} {}", style.yellow("warning:"), w), 10);
+  }
+  return out;
+}
+
+}  // namespace orrery
