@@ -1,0 +1,125 @@
+// The fast path (decode runs) against its slow twin (one step at a time): equal bit for bit, tolerance zero.
+#include <catch2/catch.hpp>
+
+#include "base/rng.hpp"
+#include "serving/router.hpp"
+#include "support/fake_engine.hpp"
+
+using namespace orrery;
+
+namespace {
+
+struct Outcome {
+  std::vector<RequestRecord> records;
+  SimulationResult result;
+  std::int64_t tokens = 0;
+};
+
+Outcome run(ClusterConfig cluster, const std::vector<Request>& requests, bool stepwise) {
+  cluster.stepwise = stepwise;
+  test::Records records;
+  test::ListSource source(requests);
+  Observer* observers[] = {&records};
+  Outcome out;
+  out.result = simulate(cluster, source, observers);
+  out.records = std::move(records.all);
+  out.tokens = records.tokens;
+  return out;
+}
+
+void require_equal(const Outcome& a, const Outcome& b) {
+  REQUIRE(a.result.end == b.result.end);
+  REQUIRE(a.result.steps == b.result.steps);
+  REQUIRE(a.result.preemptions == b.result.preemptions);
+  REQUIRE(a.result.prefix_hit_tokens == b.result.prefix_hit_tokens);
+  REQUIRE(a.tokens == b.tokens);
+  REQUIRE(a.result.busy == b.result.busy);
+  REQUIRE(a.records.size() == b.records.size());
+  for (std::size_t i = 0; i < a.records.size(); ++i) {
+    const auto& x = a.records[i];
+    const auto& y = b.records[i];
+    REQUIRE(x.id == y.id);
+    REQUIRE(x.scheduled == y.scheduled);
+    REQUIRE(x.first_token == y.first_token);
+    REQUIRE(x.done == y.done);
+    REQUIRE(x.cached_tokens == y.cached_tokens);
+    REQUIRE(x.preemptions == y.preemptions);
+    REQUIRE(x.replica == y.replica);
+  }
+}
+
+std::vector<Request> random_requests(Rng& rng, int n, double rate, bool prefixes) {
+  std::vector<Request> out;
+  double t = 0;
+  for (int i = 0; i < n; ++i) {
+    Request r;
+    r.id = i;
+    if (rng.uniform() < 0.9) t += rng.exponential(1.0 / rate);  // some arrive together
+    r.arrival = to_ps(Seconds(t));
+    r.prompt_tokens = static_cast<std::int32_t>(rng.uniform_int(1, rng.uniform() < 0.2 ? 3000 : 400));
+    r.output_tokens = static_cast<std::int32_t>(rng.uniform_int(1, 300));
+    r.priority = static_cast<std::int32_t>(rng.uniform_int(0, 2));
+    if (prefixes && rng.uniform() < 0.7) {
+      PrefixKeys keys;
+      keys.block_tokens = 64;
+      const auto tree = static_cast<std::uint64_t>(rng.uniform_int(1, 5));
+      const auto shared = static_cast<std::uint64_t>(rng.uniform_int(0, 6));
+      for (std::uint64_t k = 0; k * 64 < static_cast<std::uint64_t>(r.prompt_tokens); ++k) {
+        keys.ids.push_back(k < shared ? tree * 1000 + k : (static_cast<std::uint64_t>(i) + 100) * 1000 + k);
+      }
+      r.prefix = std::make_shared<PrefixKeys>(std::move(keys));
+    }
+    out.push_back(r);
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("does the fast path equal one step at a time, bit for bit, in random scenarios?") {
+  const ModelSpec plain = load_model("llama-3.1-8b"), windowed = load_model("gemma-2-9b");
+  std::int64_t preemptions = 0, hits = 0;
+  for (std::uint64_t seed = 0; seed < 120; ++seed) {
+    Rng rng(seed, "scenario");
+    ReplicaConfig replica;
+    replica.scheduler.scheduler = seed % 5 == 3 ? "sglang" : seed % 5 == 4 ? "trtllm" : "vllm-v1";
+    replica.scheduler.enable_mixed_chunk = rng.uniform() < 0.5;
+    replica.scheduler.new_token_ratio = rng.uniform() < 0.5 ? 0.0 : 0.4;
+    replica.scheduler.async_scheduling = rng.uniform() < 0.6;
+    replica.scheduler.max_num_seqs = rng.uniform_int(1, 64);
+    replica.scheduler.max_num_batched_tokens = rng.uniform_int(64, 2048);
+    replica.scheduler.max_model_len = 4096;
+    replica.scheduler.reserve_full_isl = rng.uniform() < 0.5;
+    replica.scheduler.scheduling_policy = rng.uniform() < 0.3 ? "priority" : "fcfs";
+    if (rng.uniform() < 0.2) replica.scheduler.long_prefill_token_threshold = 100;
+    replica.kv = {rng.uniform_int(210, rng.uniform() < 0.5 ? 400 : 4000), 16, rng.uniform() < 0.7};
+    replica.front_end = {ps_from_ms(rng.uniform(0, 5)), Ps(rng.uniform_int(0, 1000000)), ps_from_ms(2)};
+    KernelPlan plan;
+    plan.graph_sizes = vllm_graph_sizes(128);
+    plan.async_scheduling = replica.scheduler.async_scheduling;
+    plan.host_per_step = Seconds(rng.uniform() < 0.5 ? 0.0 : 12e-3);
+    plan.host_per_seq = Seconds(rng.uniform() < 0.5 ? 0.0 : 50e-6);
+    plan.host_exposed = Seconds(0.5e-3);
+    replica.pricer = test::pricer(rng.uniform() < 0.4 ? windowed : plain, plan);
+    ClusterConfig cluster;
+    cluster.replicas.assign(static_cast<std::size_t>(rng.uniform_int(1, 3)), replica);
+    const auto routers = Registry<Routers>::names();
+    cluster.router =
+        routers[static_cast<std::size_t>(rng.uniform_int(0, static_cast<std::int64_t>(routers.size()) - 1))];
+    cluster.seed = seed;
+    const auto requests = random_requests(rng, 60, rng.uniform(0.5, 30), rng.uniform() < 0.5);
+
+    INFO("seed " << seed);
+    const Outcome fast = run(cluster, requests, false), slow = run(cluster, requests, true);
+    require_equal(fast, slow);
+    preemptions += fast.result.preemptions;
+    hits += fast.result.prefix_hit_tokens;
+
+    std::int64_t outputs = 0;
+    for (const auto& r : fast.records) outputs += r.failure ? 0 : r.output_tokens;
+    REQUIRE(fast.result.completed + fast.result.failed == 60);
+    REQUIRE(fast.tokens == outputs);  // no token lost or made twice, across preemption
+  }
+  CHECK(preemptions > 100);  // the scenarios do reach the hard cases
+  CHECK(hits > 1000);
+}
