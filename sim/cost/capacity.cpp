@@ -74,7 +74,8 @@ bool splits(const ModelSpec& model, const Shard& shard) {
 /// helps.
 std::string larger_split(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
                          const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens tokens_needed) {
-  for (int tp = ctx.shard.tp * 2; tp <= 64; tp *= 2) {
+  const int most = topology_for(device).gpus_per_node;
+  for (int tp = ctx.shard.tp * 2; tp <= most; tp *= 2) {
     ctx.shard.tp = tp;
     if (!splits(model, ctx.shard)) continue;
     const double left = footprint(model, ctx, device, policy, max_num_batched_tokens).available();
@@ -126,7 +127,7 @@ std::string offer(const DeviceProfile& device, const MemoryPolicy& policy) {
                   "activations and the runtime; {}",
                   model.name, name(ctx.precision.weight), f.weights / kGiB, ctx.shard.tp, f.overhead / kGiB,
                   offer(device, policy)),
-      hint.empty() ? "no split over up to 64 GPUs fits; choose a device with more memory" : hint,
+      hint.empty() ? "no split over one server fits; choose a device with more memory" : hint,
       ExitCode::infeasible);
 }
 
