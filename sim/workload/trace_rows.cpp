@@ -24,7 +24,14 @@ void TraceRows::rewind() {
 
 bool TraceRows::timed() {
   TraceRow row;
-  const bool timed = next(row) && row.time_ns != kNoTime;
+  if (!next(row)) {
+    std::string why;
+    for (const auto& note : reader_->notes()) why += (why.empty() ? "" : "; ") + note;
+    if (bad_ > 0)
+      why += (why.empty() ? "" : "; ") + fmt::format("{} bad rows skipped; the first: {}", bad_, first_bad_);
+    throw ConfigError("the trace holds no requests", why).at(name());
+  }
+  const bool timed = row.time_ns != kNoTime;
   rewind();
   return timed;
 }
@@ -87,7 +94,7 @@ std::vector<std::string> TraceRows::notes() const {
   std::vector<std::string> out = reader_->notes();
   if (options_.format == "auto")
     out.insert(out.begin(), "detected: " + format_ + " (override with --format)");
-  if (bad_ > 0) out.push_back(fmt::format("{} bad rows left out; the first: {}", bad_, first_bad_));
+  if (bad_ > 0) out.push_back(fmt::format("{} bad rows skipped; the first: {}", bad_, first_bad_));
   if (options_.sort && moved_ > 0)
     out.push_back(fmt::format("sorted by time: {} rows were out of order", moved_));
   return out;

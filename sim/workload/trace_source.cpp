@@ -57,7 +57,6 @@ class TraceSource : public RequestSource {
 
   std::vector<std::string> notes() const override {
     auto out = rows_.notes();
-    if (given_ == 0 && ended_) out.push_back("the trace holds no requests");
     if (!timed_) {
       out.push_back(
           fmt::format("{}: arrivals are generated ({})",

@@ -21,7 +21,8 @@ class TraceRows {
   /// time follows one without or the other way round.
   bool next(TraceRow& row);
   void rewind();  ///< to the first row
-  bool timed();   ///< whether its rows have times (false when it is empty)
+  /// Whether its rows have times; rewinds. Errors: ConfigError when there is no row at all.
+  bool timed();
 
   const std::string& format() const { return format_; }
   const std::string& name() const { return source_.name(); }

@@ -102,9 +102,8 @@ TEST_CASE("is each kind of impossible row refused, and skipped when that is aske
   while (source->next(r)) continue;
   const auto notes = source->notes();
   CHECK(std::any_of(notes.begin(), notes.end(), [&](const std::string& n) {
-    return n ==
-           std::to_string(rows.size()) +
-               " bad rows left out; the first: trace:4: ContextTokens: expected at least 1, found \"-5\"";
+    return n == std::to_string(rows.size()) +
+                    " bad rows skipped; the first: trace:4: ContextTokens: expected at least 1, found \"-5\"";
   }));
 }
 
@@ -135,11 +134,14 @@ TEST_CASE("are both BurstGPT headers read, and failed requests dropped and count
   const auto b = replay(new_header + "5,17,2.5,ChatGPT,472,18,490,Conversation log\n");
   CHECK(b.at(0).output_tokens == 18);
 
-  const std::string failed = old_header + "5,ChatGPT,472,0,472,API log\n";
+  const std::string failed = old_header + "5,ChatGPT,472,0,472,API log\n6,ChatGPT,472,9,481,API log\n";
   const auto source = make_trace_source({}, ByteSource::memory(failed, "trace"), 1);
   Request r;
-  CHECK_FALSE(source->next(r));
+  CHECK(source->next(r));
   CHECK_THAT(source->notes().at(1), Catch::Contains("1 rows without response tokens"));
+  CHECK_THAT(what(replay_error(old_header + "5,ChatGPT,472,0,472,API log\n")),
+             Catch::Contains("no requests"));
+  CHECK_THAT(what(replay_error(old_header)), Catch::Contains("no requests"));
 }
 
 TEST_CASE("are Vidur's timed and length-only files read?") {
