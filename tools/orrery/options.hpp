@@ -1,5 +1,6 @@
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -65,8 +66,9 @@ class Options {
   Options& value(const std::string& names, Apply apply, const std::string& placeholder,
                  const std::string& help);
   template <class T>
-  Options& value(const std::string& names, T& target, const std::string& placeholder,
-                 const std::string& help) {
+  requires(!std::invocable<T&, const std::string&>) Options& value(const std::string& names, T& target,
+                                                                   const std::string& placeholder,
+                                                                   const std::string& help) {
     return value(
         names, [&target](const std::string& text) { read_value(text, target); }, placeholder, help);
   }

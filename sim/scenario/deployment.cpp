@@ -1,0 +1,253 @@
+#include "scenario/deployment.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "scenario/precision.hpp"
+#include "scenario/settings.hpp"
+#include "serving/router.hpp"
+
+namespace orrery {
+
+namespace {
+
+std::string origin_of(const Scenario& s, const std::string& name) {
+  const auto it = s.origin.find(name);
+  return it == s.origin.end() ? "default" : it->second;
+}
+
+/// The scenario's engine arguments over the engine's defaults.
+void override_settings(const Scenario& s, EngineSettings& e) {
+  const auto take = [&](const char* name, const auto& given, auto& target) {
+    if (!given) return false;
+    target = static_cast<std::remove_reference_t<decltype(target)>>(*given);
+    e.origin[name] = origin_of(s, name);
+    return true;
+  };
+  take("max_num_batched_tokens", s.max_num_batched_tokens, e.max_num_batched_tokens);
+  take("gpu_memory_utilization", s.gpu_memory_utilization, e.gpu_memory_utilization);
+  take("block_size", s.block_size, e.block_size);
+  take("enable_prefix_caching", s.enable_prefix_caching, e.enable_prefix_caching);
+  take("enable_chunked_prefill", s.enable_chunked_prefill, e.enable_chunked_prefill);
+  take("scheduler_reserve_full_isl", s.scheduler_reserve_full_isl, e.scheduler_reserve_full_isl);
+  take("long_prefill_token_threshold", s.long_prefill_token_threshold, e.long_prefill_token_threshold);
+  take("scheduling_policy", s.scheduling_policy, e.scheduling_policy);
+  take("async_scheduling", s.async_scheduling, e.async_scheduling);
+  take("enable_mixed_chunk", s.enable_mixed_chunk, e.enable_mixed_chunk);
+  e.capture_size_given =
+      take("max_cudagraph_capture_size", s.max_cudagraph_capture_size, e.max_cudagraph_capture_size);
+  const auto flag = [&](const char* name, bool given, bool& target) {
+    target = given;
+    if (s.origin.count(name)) e.origin[name] = origin_of(s, name);
+  };
+  flag("enforce_eager", s.enforce_eager, e.enforce_eager);
+  flag("disable_custom_all_reduce", s.disable_custom_all_reduce, e.disable_custom_all_reduce);
+  if (!take("max_num_seqs", s.max_num_seqs, e.max_num_seqs) && e.max_num_seqs > e.max_num_batched_tokens) {
+    e.max_num_seqs = e.max_num_batched_tokens;  // as vLLM lowers a default, never a given value
+    e.origin["max_num_seqs"] += ", lowered to max_num_batched_tokens";
+  }
+}
+
+Tokens choose_max_model_len(const Scenario& s, const ModelSpec& model) {
+  if (!s.max_model_len) return model.max_model_len;
+  if (*s.max_model_len > model.max_model_len) {
+    throw ConfigError(fmt::format("max_model_len {} is beyond the {} tokens that {} was made for",
+                                  *s.max_model_len, model.max_model_len, model.name),
+                      fmt::format("--max-model-len {} or less", model.max_model_len));
+  }
+  return *s.max_model_len;
+}
+
+/// A budget that no full prompt fits is raised when it is a default, as vLLM does, and refused when it was
+/// given.
+void check_settings(const Scenario& s, EngineSettings& e, Tokens max_model_len) {
+  if (!e.enable_chunked_prefill && e.max_num_batched_tokens < max_model_len) {
+    if (s.max_num_batched_tokens) {
+      throw ConfigError(
+          fmt::format("max_num_batched_tokens {} is smaller than max_model_len {} and chunked prefill "
+                      "is off: the longest prompts could never run",
+                      e.max_num_batched_tokens, max_model_len),
+          fmt::format("--max-num-batched-tokens {}, or --max-model-len {}, or "
+                      "--enable-chunked-prefill",
+                      max_model_len, e.max_num_batched_tokens));
+    }
+    e.max_num_batched_tokens = max_model_len;
+    e.origin["max_num_batched_tokens"] += ", raised to max_model_len (chunked prefill is off)";
+  }
+  if (e.max_num_batched_tokens < e.max_num_seqs) {
+    throw ConfigError(
+        fmt::format("max_num_batched_tokens {} is smaller than max_num_seqs {}: each running sequence "
+                    "needs a token in every step",
+                    e.max_num_batched_tokens, e.max_num_seqs),
+        fmt::format("--max-num-seqs {} or less, or --max-num-batched-tokens {} or more",
+                    e.max_num_batched_tokens, e.max_num_seqs));
+  }
+}
+
+void check_scale(const Scenario& s, const Deployment& d) {
+  if (s.replicas < 1) {
+    throw ConfigError(fmt::format("replicas must be at least 1, found {}", s.replicas), "--replicas 1",
+                      ExitCode::usage);
+  }
+  if (s.pipeline_parallel_size > 1) {
+    throw ConfigError("pipeline parallelism is not modelled yet (pipeline_parallel_size must be 1)",
+                      "split with --tensor-parallel-size, or use replicas", ExitCode::usage);
+  }
+  if (s.tensor_parallel_size > d.topology.gpus_per_node) {
+    throw ConfigError(
+        fmt::format("tensor parallelism over {} GPUs crosses servers ({} holds {}), which is not modelled",
+                    s.tensor_parallel_size, d.topology.name, d.topology.gpus_per_node),
+        fmt::format("--tensor-parallel-size {} or less", d.topology.gpus_per_node), ExitCode::usage);
+  }
+  check_split(d.model, d.lowering.shard);
+}
+
+KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
+  const MemoryPolicy policy = d.engine.memory_policy(d.settings);
+  const auto capacity = [&](Tokens length) {
+    return kv_capacity(d.model, d.lowering, d.device, policy, d.settings.max_num_batched_tokens, length);
+  };
+  if (!s.num_gpu_blocks_override && !s.kv_cache_memory_bytes) return capacity(d.max_model_len);
+  KvCapacity kv = capacity(1);  // the weights must fit all the same
+  if (s.kv_cache_memory_bytes) {
+    kv.blocks = static_cast<std::int64_t>(static_cast<double>(*s.kv_cache_memory_bytes) / kv.block_bytes);
+  }
+  if (s.num_gpu_blocks_override) kv.blocks = *s.num_gpu_blocks_override;
+  kv.kv_bytes = static_cast<double>(kv.blocks) * kv.block_bytes;
+  if (kv.tokens() < d.max_model_len) {
+    throw ConfigError(fmt::format("{} KV blocks of {} tokens hold less than one sequence of max_model_len {}",
+                                  kv.blocks, kv.block_size, d.max_model_len),
+                      kv.tokens() > 0 ? fmt::format("--max-model-len {}", kv.tokens()) : std::string(),
+                      ExitCode::infeasible);
+  }
+  return kv;
+}
+
+/// Router names are written with '-' or '_'.
+std::string choose_router(std::string name) {
+  std::replace(name.begin(), name.end(), '-', '_');
+  const auto names = Registry<Routers>::names();
+  for (const auto& known : names) {
+    std::string plain = known;
+    std::replace(plain.begin(), plain.end(), '-', '_');
+    if (plain == name) return known;
+  }
+  throw ConfigError("unknown router '" + name + "'", suggestion(name, names), ExitCode::usage);
+}
+
+KernelCostModelPtr choose_cost_model(const Scenario& s, const Deployment& d,
+                                     std::vector<std::string>& warnings) {
+  std::error_code ignored;
+  const bool calibrated = std::filesystem::exists(d.device.folder + "/fit.json", ignored) ||
+                          std::filesystem::exists(d.device.folder + "/measured", ignored);
+  if (s.cost_model != "auto") return Registry<CostModels>::find(s.cost_model).make(d.device, d.topology, "");
+  if (!calibrated) {
+    warnings.push_back(
+        fmt::format("{} has no calibration: step times come from its datasheet (analytic); 'orrery gpus "
+                    "list' shows which have one",
+                    d.device.name));
+  }
+  return best_cost_model(d.device, d.topology);
+}
+
+KernelPlan choose_plan(const Scenario& s, const Deployment& d) {
+  KernelPlan plan = d.engine.kernel_plan(d.settings, d.device, d.lowering.precision);
+  if (!s.cudagraph_capture_sizes.empty() && !s.enforce_eager) {
+    plan.graph_sizes.assign(s.cudagraph_capture_sizes.begin(), s.cudagraph_capture_sizes.end());
+  }
+  return plan;
+}
+
+}  // namespace
+
+Deployment deploy(const Scenario& s) {
+  if (s.model.empty()) {
+    throw ConfigError("no model is given", "-m llama-3.1-8b (orrery models list)", ExitCode::usage);
+  }
+  if (s.gpu.empty()) throw ConfigError("no GPU is given", "-g h100-sxm (orrery gpus list)", ExitCode::usage);
+  Deployment d;
+  d.model = load_model(s.model);
+  d.device = load_device(s.gpu);
+  d.topology = topology_for(d.device);
+  d.engine = load_engine(s.engine);
+  d.lowering.shard.tp = s.tensor_parallel_size;
+  check_scale(s, d);
+  d.settings = d.engine.settings_for(d.device);
+  override_settings(s, d.settings);
+  d.max_model_len = choose_max_model_len(s, d.model);
+  check_settings(s, d.settings, d.max_model_len);
+  d.lowering.precision = choose_precision(s, d.model, d.device, d.warnings);
+  const KernelPlan plan = choose_plan(s, d);
+  d.lowering.fusion = plan.fusion;
+  d.kv = choose_capacity(s, d);
+  d.cost = choose_cost_model(s, d, d.warnings);
+  if (s.data_parallel_size > 1) {
+    d.warnings.push_back(
+        fmt::format("data_parallel_size {} is run as that many independent replicas", s.data_parallel_size));
+  }
+
+  ReplicaConfig replica;
+  replica.scheduler = d.engine.scheduler_config(d.settings, d.max_model_len);
+  replica.kv = d.engine.kv_config(d.settings, d.kv.blocks);
+  replica.front_end = d.engine.front_end();
+  replica.pricer =
+      std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost);
+  d.cluster.replicas.assign(
+      static_cast<std::size_t>(s.replicas) * static_cast<std::size_t>(s.data_parallel_size), replica);
+  d.cluster.router = choose_router(s.router);
+  d.cluster.seed = s.seed;
+  d.cluster.stepwise = s.stepwise;
+  if (s.until_s > 0) d.cluster.until = to_ps(Seconds(s.until_s));
+  return d;
+}
+
+namespace {
+
+/// Values in force that a scenario leaves to the engine, the model or the capacity computation.
+std::map<std::string, ResolvedValue> decided(const Deployment& d) {
+  std::map<std::string, ResolvedValue> out;
+  const auto& e = d.settings;
+  const auto engine = [&](const char* name, Json value) {
+    const auto it = e.origin.find(name);
+    out[name] = {name, "", std::move(value), it == e.origin.end() ? "engine " + d.engine.id() : it->second};
+  };
+  engine("max_num_seqs", e.max_num_seqs);
+  engine("max_num_batched_tokens", e.max_num_batched_tokens);
+  engine("gpu_memory_utilization", e.gpu_memory_utilization);
+  engine("block_size", e.block_size);
+  engine("enable_prefix_caching", e.enable_prefix_caching);
+  engine("enable_chunked_prefill", e.enable_chunked_prefill);
+  engine("scheduler_reserve_full_isl", e.scheduler_reserve_full_isl);
+  engine("long_prefill_token_threshold", e.long_prefill_token_threshold);
+  engine("scheduling_policy", e.scheduling_policy);
+  engine("async_scheduling", e.async_scheduling);
+  engine("enable_mixed_chunk", e.enable_mixed_chunk);
+  engine("max_cudagraph_capture_size", e.max_cudagraph_capture_size);
+  out["max_model_len"] = {"max_model_len", "", d.max_model_len, "config.json of " + d.model.name};
+  out["num_gpu_blocks_override"] = {"num_gpu_blocks_override", "", d.kv.blocks, "computed from memory"};
+  return out;
+}
+
+}  // namespace
+
+std::vector<ResolvedValue> resolved_values(const Scenario& s, const Deployment* d) {
+  std::map<std::string, ResolvedValue> engine;
+  if (d) engine = decided(*d);
+  std::vector<ResolvedValue> out;
+  for (const auto& setting : settings()) {
+    ResolvedValue v{setting.name, setting.section, setting.get(s), origin_of(s, setting.name)};
+    const auto it = engine.find(setting.name);
+    if (it != engine.end() && (v.value.is_null() || !s.origin.count(setting.name))) {
+      v.value = it->second.value;
+      v.origin = it->second.origin;
+    }
+    if (setting.name == "engine" && d && !s.engine.ends_with(".json")) v.value = d->engine.id();
+    out.push_back(std::move(v));
+  }
+  return out;
+}
+
+}  // namespace orrery

@@ -1,0 +1,65 @@
+#include "scenario/headroom.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+namespace orrery {
+
+namespace {
+
+/// A decode set of `seqs` equal sequences with `context` tokens each.
+DecodeSet equal_sequences(const StepPricer& pricer, std::int64_t seqs, double context) {
+  DecodeSet set;
+  set.seqs = seqs;
+  set.context = static_cast<Tokens>(std::llround(context * static_cast<double>(seqs)));
+  const auto windows = pricer.model().windows();
+  for (std::size_t i = 0; i < windows.size() && i < set.windowed.size(); ++i) {
+    const double seen = std::min(context, static_cast<double>(windows[i]));
+    set.windowed[i] = static_cast<Tokens>(std::llround(seen * static_cast<double>(seqs)));
+  }
+  return set;
+}
+
+double mixed_s(StepPricer& pricer, const DecodeSet& set, double prompt_tokens, double prompt_length) {
+  std::vector<PrefillChunk> chunks;
+  const double longest = std::max(1.0, prompt_length);
+  for (double left = prompt_tokens; left >= 0.5 && chunks.size() < 256; left -= longest) {
+    chunks.push_back({std::max<Tokens>(1, std::llround(std::min(left, longest))), 0});
+  }
+  if (chunks.empty()) return to_seconds(pricer.decode(set).first).value;
+  return to_seconds(pricer.mixed(set, chunks)).value;
+}
+
+/// Seconds of engine time per request while `seqs` sequences decode: each request brings output/seqs decode
+/// steps, and its prompt rides in as few steps as the token budget allows.
+double seconds_per_request(StepPricer& pricer, const MeanRequest& r, double budget, std::int64_t seqs) {
+  const double context = r.held_tokens + r.output_tokens / 2;
+  const DecodeSet set = equal_sequences(pricer, seqs, context);
+  const double decode_steps = r.output_tokens / static_cast<double>(seqs);
+  const double room = std::max(1.0, budget - static_cast<double>(seqs));
+  const double prompt_steps = std::max(r.prompt_tokens / room, std::min(1.0, decode_steps));
+  const double steps = std::max(decode_steps, prompt_steps);
+  const double mixed = mixed_s(pricer, set, r.prompt_tokens / prompt_steps, r.prompt_tokens);
+  const double decode = to_seconds(pricer.decode(set).first).value;
+  return prompt_steps * mixed + (steps - prompt_steps) * decode;
+}
+
+}  // namespace
+
+double saturation_rate(StepPricer& pricer, const SchedulerConfig& scheduler, const KvConfig& kv,
+                       const MeanRequest& r) {
+  if (r.output_tokens < 1 || kv.blocks < 2) return 0;
+  const double tokens = static_cast<double>(kv.blocks - 1) * kv.block_size;
+  const double each = r.held_tokens + r.output_tokens / 2 + kv.block_size / 2.0;
+  const auto budget = static_cast<double>(scheduler.max_num_batched_tokens);
+  const double most = std::min({static_cast<double>(scheduler.max_num_seqs), tokens / each, budget - 1});
+  double best = 0;
+  for (double seqs = std::max(1.0, std::floor(most)); seqs >= 1; seqs = std::floor(seqs / 2)) {
+    best = std::max(best, 1 / seconds_per_request(pricer, r, budget, static_cast<std::int64_t>(seqs)));
+    if (seqs < most / 4) break;  // smaller batches only amortise less
+  }
+  return best;
+}
+
+}  // namespace orrery

@@ -1,0 +1,206 @@
+#include "scenario/run_scenario.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "report/confidence.hpp"
+#include "report/metrics.hpp"
+#include "scenario/deployment.hpp"
+#include "scenario/headroom.hpp"
+
+namespace orrery {
+
+namespace {
+
+/// Deviation of log(predicted / measured) that whole servers show beyond their kernels: scheduling, host and
+/// runtime effects the engine profile does not hold.
+constexpr double kEngineLogSigma = 0.06;
+
+bool is_builtin(const std::string& trace) {
+  return trace.rfind("builtin:", 0) == 0;
+}
+
+std::string workload_name(const WorkloadSpec& w) {
+  if (w.trace.empty()) {
+    if (w.prefix.groups > 0) return "shared prefixes";
+    if (!w.input.distribution.empty()) return "a synthetic workload";
+    return fmt::format("{} in / {} out", w.random_input_len, w.random_output_len);
+  }
+  return is_builtin(w.trace) ? w.trace.substr(8) : std::filesystem::path(w.trace).filename().string();
+}
+
+RunInfo describe(const Scenario& s, const Deployment& d) {
+  RunInfo info;
+  info.backend = d.engine.engine;
+  info.engine = d.engine.id();
+  info.model_id = s.model;
+  info.gpu = d.device.name;
+  info.workload = workload_name(s.workload);
+  info.gpus_per_replica = d.lowering.shard.gpus();
+  info.replicas = d.replicas();
+  info.parallelism = fmt::format("tp{}", d.lowering.shard.tp);
+  if (s.workload.num_prompts > 0) info.num_prompts = s.workload.num_prompts;
+  if (s.workload.trace.empty()) {
+    info.request_rate = s.workload.request_rate;
+    info.burstiness = s.workload.burstiness;
+  }
+  if (s.workload.max_concurrency > 0) info.max_concurrency = s.workload.max_concurrency;
+  info.max_num_seqs = d.settings.max_num_seqs;
+  info.kv_capacity_tokens = d.kv.tokens();
+  info.usd_per_gpu_hour = s.gpu_hour_usd ? s.gpu_hour_usd : d.device.usd_per_hour;
+  return info;
+}
+
+MetricsOptions metrics_options(const Scenario& s, const RunOptions& o, const Deployment& d) {
+  MetricsOptions m;
+  m.percentiles = o.percentiles;
+  m.slo = parse_slo(s.slo);
+  m.warmup = to_ps(Seconds(s.warmup_s));
+  m.replicas = d.replicas();
+  m.kv_block_size = d.settings.block_size;
+  return m;
+}
+
+/// The observers of one run, in the order they are told.
+class Recorders {
+ public:
+  Recorders(const Scenario& s, const RunOptions& o, const Deployment& d, std::int64_t total)
+      : metrics_(metrics_options(s, o, d)) {
+    all_.push_back(&metrics_);
+    if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
+    if (o.progress) add(std::make_unique<Progress>(total));
+    all_.insert(all_.end(), o.observers.begin(), o.observers.end());
+  }
+
+  std::span<Observer* const> all() const { return all_; }
+  const Metrics& metrics() const { return metrics_; }
+  std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
+
+ private:
+  template <class T>
+  T* add(std::unique_ptr<T> observer) {
+    T* raw = observer.get();
+    all_.push_back(raw);
+    owned_.push_back(std::move(observer));
+    return raw;
+  }
+
+  void open_files(const RunOptions& o, const Deployment& d, const Slo& slo) {
+    const std::string folder = o.out + "/";
+    if (o.requests_csv) add(std::make_unique<RequestsCsv>(folder + "requests.csv", slo));
+    if (o.timeseries_csv) {
+      TimeseriesOptions t;
+      t.kv_block_size = d.settings.block_size;
+      add(std::make_unique<TimeseriesCsv>(folder + "timeseries.csv", t));
+    }
+    if (o.timeline == TimelineDetail::off) return;
+    TimelineOptions t;
+    t.detail = o.timeline;
+    t.start = o.window_start;
+    t.end = o.window_end;
+    for (int i = 0; i < d.replicas(); ++i) {
+      t.replica_names.push_back(fmt::format("replica {} ({} tp{})", i, d.device.name, d.lowering.shard.tp));
+    }
+    timeline_ = add(std::make_unique<Timeline>(folder + "timeline.pftrace", t));
+  }
+
+  Metrics metrics_;
+  Timeline* timeline_ = nullptr;
+  std::vector<std::unique_ptr<Observer>> owned_;
+  std::vector<Observer*> all_;
+};
+
+/// Where the servers would saturate under the requests that were completed.
+std::optional<double> headroom(const Summary& s, const Deployment& d) {
+  if (s.completed == 0) return std::nullopt;
+  const auto n = static_cast<double>(s.completed);
+  MeanRequest r;
+  r.held_tokens = static_cast<double>(s.total_input_tokens) / n;
+  r.prompt_tokens = std::max(1.0, static_cast<double>(s.total_input_tokens - s.cached_tokens) / n);
+  r.output_tokens = static_cast<double>(s.total_output_tokens) / n;
+  const auto& replica = d.cluster.replicas.front();
+  const double rate = saturation_rate(*replica.pricer, replica.scheduler, replica.kv, r) * d.replicas();
+  if (rate <= 0) return std::nullopt;
+  return rate;
+}
+
+Manifest make_manifest(const Scenario& s, const RunOptions& o, const Deployment& d, const RunResult& r) {
+  Manifest m;
+  m.argv = o.argv;
+  m.seed = s.seed;
+  m.notes = r.notes;
+  m.wall_s = r.wall_s;
+  m.interrupted = r.simulation.interrupted;
+  for (const auto& v : resolved_values(s, &d)) {
+    if (!v.value.is_null()) m.config.push_back({v.name, OrderedJson(v.value), v.origin});
+  }
+  for (const std::string& path : {s.workload.trace, s.workload.input.trace, s.workload.output.trace}) {
+    if (!path.empty() && !is_builtin(path)) m.inputs.push_back(describe_input(path));
+  }
+  char host[256] = {};
+  if (gethostname(host, sizeof host - 1) == 0) m.host = host;
+  return m;
+}
+
+}  // namespace
+
+RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
+  const auto started = std::chrono::steady_clock::now();
+  Deployment d = deploy(scenario);
+  d.cluster.stop = options.stop;
+  const RequestSourcePtr source = make_source(scenario.workload, scenario.seed);
+  std::unique_ptr<RunDirectory> directory;
+  if (!options.out.empty()) directory = std::make_unique<RunDirectory>(options.out);
+  Recorders recorders(scenario, options, d, source->total());
+
+  RunResult r;
+  r.simulation = simulate(d.cluster, *source, recorders.all());
+  r.summary = recorders.metrics().summary(describe(scenario, d));
+  r.summary.interrupted = r.simulation.interrupted;
+  r.summary.warnings.insert(r.summary.warnings.begin(), d.warnings.begin(), d.warnings.end());
+  add_confidence(r.summary, d.pricer().shares(), *d.cost, kEngineLogSigma);
+  r.saturation_rps = headroom(r.summary, d);
+  r.notes = source->notes();
+  if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
+  r.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  if (directory) {
+    r.directory = directory->path();
+    directory->write_json("summary.json", to_json(r));
+    directory->write_json("manifest.json", to_json(make_manifest(scenario, options, d, r)));
+  }
+  return r;
+}
+
+OrderedJson to_json(const RunResult& r) {
+  OrderedJson json = to_json(r.summary);
+  if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
+  json["orrery"]["steps"] = r.simulation.steps;
+  return json;
+}
+
+Assignments read_manifest(const std::string& path) {
+  const auto doc = JsonDocument::load(path);
+  const Json& root = doc->root();
+  const auto config = root.find("config");
+  if (!root.is_object() || config == root.end() || !config->is_object()) {
+    throw ConfigError("not a manifest: it has no \"config\"", "give the folder of an earlier run").at(path);
+  }
+  Assignments out;
+  for (const auto& [name, entry] : config->items()) {
+    const std::string origin = entry.value("origin", "");
+    const bool decided = origin == "default" || origin.rfind("engine ", 0) == 0 ||
+                         origin.rfind("config.json of ", 0) == 0 || origin == "computed from memory";
+    if (decided && name != "engine") continue;  // the engine's version is pinned to the one that ran
+    const Json& value = entry.at("value");
+    out.push_back({name, value.is_string() ? value.get<std::string>() : value.dump(), origin, path,
+                   doc->line_of(fmt::format("/config/{}", name))});
+  }
+  return out;
+}
+
+}  // namespace orrery

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "des/simulation.hpp"
+#include "report/run_directory.hpp"
+#include "report/summary.hpp"
+#include "report/writers.hpp"
+#include "scenario/scenario.hpp"
+
+namespace orrery {
+
+/// What a run writes and whom it tells; none of it changes a prediction.
+struct RunOptions {
+  std::string out;  ///< run directory; "" = write nothing
+  bool requests_csv = true, timeseries_csv = true;
+  TimelineDetail timeline = TimelineDetail::runs;
+  Ps window_start{0}, window_end = kNever;  ///< of the timeline
+  std::vector<double> percentiles = {50, 90, 99, 99.9};
+  bool progress = false;                    ///< a bar on stderr when the run takes over a second
+  const std::atomic<bool>* stop = nullptr;  ///< ends the run early; what was simulated is reported
+  std::vector<std::string> argv;            ///< for the manifest
+  std::vector<Observer*> observers;         ///< further ones
+};
+
+struct RunResult {
+  Summary summary;
+  SimulationResult simulation;
+  std::optional<double> saturation_rps;  ///< near which the servers saturate, for the requests that were run
+  std::vector<std::string> notes;        ///< what the readers said of their input
+  std::string directory;                 ///< what was written; "" = nothing
+  double wall_s = 0;
+};
+
+/// Answers a scenario: builds its servers, replays its workload and measures. The same scenario and seed give
+/// the same result, and the same files but for host and wall time in manifest.json.
+/// Errors: ConfigError (a wrong scenario, a model that does not fit, a folder that cannot be written: found
+/// before the simulation starts).
+RunResult run_scenario(const Scenario& scenario, const RunOptions& options = {});
+
+/// The summary as JSON: vLLM's keys, ours under "orrery" (saturation rate included).
+OrderedJson to_json(const RunResult& result);
+
+/// The scenario that a manifest.json describes: the values its user had set. Errors: ConfigError.
+Assignments read_manifest(const std::string& path);
+
+}  // namespace orrery

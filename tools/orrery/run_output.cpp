@@ -1,0 +1,73 @@
+#include "run_output.hpp"
+
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "interrupt.hpp"
+#include "report/render.hpp"
+
+namespace orrery {
+
+namespace {
+
+std::string footer(const RunResult& r) {
+  std::string out;
+  const Summary& s = r.summary;
+  if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
+    out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
+    if (s.arrival_rps > 0)
+      out += fmt::format(" (you are at {:.0f} %)", 100 * s.arrival_rps / *r.saturation_rps);
+    out += '\n';
+  }
+  if (r.directory.empty()) return out;
+  out += fmt::format(" wrote {}/  ", r.directory);
+  for (const char* name :
+       {"summary.json", "requests.csv", "timeseries.csv", "timeline.pftrace", "manifest.json"}) {
+    std::error_code ignored;
+    if (std::filesystem::exists(r.directory + "/" + name, ignored)) out += fmt::format(" {}", name);
+  }
+  return out + '\n';
+}
+
+void print_lines(const char* label, const std::vector<std::string>& lines, const OutputOptions& output) {
+  if (output.quiet) return;
+  for (const auto& line : lines) std::fprintf(stderr, "%s: %s\n", label, line.c_str());
+}
+
+}  // namespace
+
+void print_notes(const std::vector<std::string>& notes, const OutputOptions& output) {
+  print_lines("note", notes, output);
+}
+
+void print_warnings(const std::vector<std::string>& warnings, const OutputOptions& output) {
+  print_lines("warning", warnings, output);
+}
+
+int print_result(const RunResult& r, const OutputOptions& output) {
+  if (output.json) {
+    print_warnings(r.summary.warnings, output);
+    const std::string text = to_json(r).dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+    std::fputs(text.c_str(), stdout);
+  } else {
+    RenderOptions render = render_options_for(STDOUT_FILENO);
+    render.color = output.color_stdout();
+    render.wall_s = r.wall_s;
+    const std::string text = output.quiet ? render_verdict(r.summary, render)
+                                          : render_verdict_and_table(r.summary, render) + footer(r);
+    std::fputs(text.c_str(), stdout);
+  }
+  if (r.simulation.interrupted) return kInterruptedExit;
+  return static_cast<int>(r.summary.slo_met() ? ExitCode::ok : ExitCode::slo_missed);
+}
+
+std::string choose_directory(const std::string& out, const std::string& model) {
+  if (out == "none") return "";
+  return out.empty() ? run_directory_name("runs", model, std::time(nullptr)) : out;
+}
+
+}  // namespace orrery
