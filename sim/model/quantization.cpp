@@ -112,64 +112,76 @@ void read_kv_scheme(JsonView& view, const char* key, Precision& precision, std::
   notes.push_back("the checkpoint asks for an fp8 KV cache");
 }
 
-void ignore(JsonView& view, std::initializer_list<const char*> keys) {
-  for (const char* key : keys) view.ignore(key);
+/// How a checkpoint was made and packed, which no kernel's cost depends on.
+constexpr const char* kProvenanceKeys[] = {"version",
+                                           "zero_point",
+                                           "backend",
+                                           "do_fuse",
+                                           "desc_act",
+                                           "sym",
+                                           "true_sequential",
+                                           "damp_percent",
+                                           "static_groups",
+                                           "model_name_or_path",
+                                           "model_file_base_name",
+                                           "checkpoint_format",
+                                           "is_marlin_format",
+                                           "exllama_config",
+                                           "use_exllama",
+                                           "max_input_length",
+                                           "cache_block_outputs",
+                                           "dataset",
+                                           "tokenizer",
+                                           "batch_size",
+                                           "block_name_to_quantize",
+                                           "module_name_preceding_first_block",
+                                           "pad_token_id",
+                                           "use_cuda_fp16",
+                                           "model_seqlen",
+                                           "meta",
+                                           "format",
+                                           "quantization_status",
+                                           "global_compression_ratio",
+                                           "activation_scheme",
+                                           "activation_scale_ub",
+                                           "fmt",
+                                           "scale_fmt",
+                                           "weight_block_size"};
+
+Formats packed_formats(JsonView& view, std::vector<std::string>& notes) {
+  if (view.boolean_or("lm_head", false)) view.fail("lm_head", "a quantised LM head is not supported yet");
+  note_group_size(view, notes);
+  return integer_weights(view, "bits");
+}
+
+Formats scheme_formats(JsonView& view, Precision& quantised, std::vector<std::string>& notes) {
+  if (auto sparsity = view.object_if("sparsity_config")) {
+    if (sparsity->text_or("format", "dense") != "dense") {
+      view.fail("sparsity_config", "sparse weights are not supported yet");
+    }
+  }
+  read_kv_scheme(view, "kv_cache_scheme", quantised, notes);
+  view.ignore("quant_algo");
+  return view.has("config_groups") ? all_groups(view, notes) : algorithm_formats(view, "quant_algo");
 }
 
 }  // namespace
 
 void read_quantization_config(JsonView view, Precision& quantised, std::vector<std::string>& notes) {
   std::string method = view.text_or("quant_method", "");
-  if (auto producer = view.object_if("producer"); producer && method.empty())
+  if (auto producer = view.object_if("producer"); producer && method.empty()) {
     method = producer->text_or("name", "");
-  view.ignore("quant_method");
+  }
   for (const char* key : {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules"}) {
     check_excluded(view, key);
   }
+  for (const char* key : kProvenanceKeys) view.ignore(key);
   if (method == "fp8" || method == "fbgemm_fp8") {
-    ignore(view, {"activation_scheme", "activation_scale_ub", "fmt", "scale_fmt", "weight_block_size"});
     apply({DType::fp8, DType::fp8}, quantised);
   } else if (method == "awq" || method == "gptq") {
-    ignore(view, {"version",
-                  "zero_point",
-                  "backend",
-                  "do_fuse",
-                  "desc_act",
-                  "sym",
-                  "true_sequential",
-                  "damp_percent",
-                  "static_groups",
-                  "model_name_or_path",
-                  "model_file_base_name",
-                  "checkpoint_format",
-                  "is_marlin_format",
-                  "exllama_config",
-                  "use_exllama",
-                  "max_input_length",
-                  "cache_block_outputs",
-                  "dataset",
-                  "tokenizer",
-                  "batch_size",
-                  "block_name_to_quantize",
-                  "module_name_preceding_first_block",
-                  "pad_token_id",
-                  "use_cuda_fp16",
-                  "model_seqlen",
-                  "meta",
-                  "quant_method",
-                  "lm_head"});
-    note_group_size(view, notes);
-    apply(integer_weights(view, "bits"), quantised);
+    apply(packed_formats(view, notes), quantised);
   } else if (method == "compressed-tensors" || method == "modelopt") {
-    ignore(view, {"format", "quantization_status", "global_compression_ratio", "version", "quant_algo"});
-    if (auto sparsity = view.object_if("sparsity_config"); sparsity && !sparsity->keys().empty()) {
-      const std::string structure = sparsity->text_or("sparsity_structure", "dense");
-      if (sparsity->text_or("format", "dense") != "dense")
-        view.fail("sparsity_config", "sparse weights: " + structure);
-    }
-    read_kv_scheme(view, "kv_cache_scheme", quantised, notes);
-    apply(view.has("config_groups") ? all_groups(view, notes) : algorithm_formats(view, "quant_algo"),
-          quantised);
+    apply(scheme_formats(view, quantised, notes), quantised);
   } else {
     view.fail("quant_method", fmt::format("quantisation method '{}' is not supported yet", method),
               "supported: fp8 fbgemm_fp8 awq gptq compressed-tensors modelopt");

@@ -186,6 +186,8 @@ TEST_CASE("what formats does a quantised checkpoint give?") {
   SECTION("what is not understood is refused by name") {
     const auto refused = [](const Json& q) { return refusal(with(llama(), {{"quantization_config", q}})); };
     CHECK_THAT(refused({{"quant_method", "bitsandbytes"}}), Catch::Contains("'bitsandbytes'"));
+    CHECK_THAT(refused({{"quant_method", "gptq"}, {"bits", 4}, {"lm_head", true}}),
+               Catch::Contains("LM head"));
     CHECK_THAT(refused({{"quant_method", "awq"}, {"bits", 3}}), Catch::Contains("found 3"));
     CHECK_THAT(refused({{"quant_method", "fp8"}, {"ignored_layers", {"model.layers.0.self_attn.q_proj"}}}),
                Catch::Contains("self_attn.q_proj"));
