@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/json.hpp"
 #include "command.hpp"
 #include "model/model_spec.hpp"
 #include "options.hpp"
