@@ -1,58 +1,72 @@
 #include "cost/step_prefill.hpp"
 
-#include <bit>
+#include <algorithm>
 #include <cmath>
 
 namespace orrery {
 
-PrefillTable::PrefillTable(const StepKernels& kernels, std::size_t windows) : kernels_(&kernels) {
+PrefillTable::PrefillTable(const StepKernels& kernels, std::size_t windows)
+    : kernels_(&kernels), slots_(kSlots + 1) {
   shape_.windowed_context.resize(windows);
-  const PrefillChunk chunk{16, 0};
-  lower({&chunk, 1});
+  shape_.chunks = {{16, 0}};
+  kernels_->lower(shape_, KernelClass::Scaling::prefill, calls_);
   for (const KernelCall& call : calls_) {
     ORRERY_CHECK(call.mark == Mark::none, "prefill attention inside a fork is not compiled");
   }
-  recent_.resize(kRecent * calls_.size());
+  kinds_ = calls_.size();
+  prices_.resize((kSlots + 1) * kinds_);
 }
 
-void PrefillTable::lower(std::span<const PrefillChunk> chunks) {
+std::int64_t PrefillTable::price(std::span<const PrefillChunk> chunks, std::span<KindPrice> out) {
   shape_.chunks.assign(chunks.begin(), chunks.end());
   calls_.clear();
   kernels_->lower(shape_, KernelClass::Scaling::prefill, calls_);
-}
-
-const PrefillTable::Recent& PrefillTable::price(std::size_t position) {
-  const KernelCall& call = calls_[position];
-  std::uint64_t hash = 0;
-  for (std::size_t i = 0; i < 5; ++i)
-    hash = (hash ^ std::bit_cast<std::uint64_t>(call.dims[i])) * 0x9E3779B97F4A7C15u;
-  Recent& recent = recent_[position * kRecent + (hash >> 55)];
-  static_assert(kRecent == std::size_t{1} << (64 - 55));
-  if (recent.dims != call.dims) {
-    const KernelTime time = kernels_->price(call);
-    recent.dims = call.dims;
-    recent.ps = std::llround(time.time.value * call.repeat * kernels_->factor(call) * kPsPerSecond);
-    recent.provenance = time.provenance;
-  }
-  return recent;
-}
-
-std::int64_t PrefillTable::ps(std::span<const PrefillChunk> chunks) {
-  lower(chunks);
+  ORRERY_CHECK(calls_.size() <= out.size(), "more kinds of attention in a step than in the model");
   std::int64_t sum = 0;
-  for (std::size_t i = 0; i < calls_.size(); ++i) sum += price(i).ps;
+  for (std::size_t i = 0; i < calls_.size(); ++i) {
+    const KernelCall& call = calls_[i];
+    const KernelTime time = kernels_->price(call);
+    const double seconds = time.time.value * call.repeat * kernels_->factor(call);
+    out[i] = {call.cls, std::llround(seconds * kPsPerSecond), time.provenance};
+    sum += out[i].ps;
+  }
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(calls_.size()), out.end(), KindPrice{});
   return sum;
 }
 
-double PrefillTable::account(std::span<const PrefillChunk> chunks, ClassAccount& out) {
-  lower(chunks);
-  std::int64_t sum = 0;
-  for (std::size_t i = 0; i < calls_.size(); ++i) {
-    const Recent& recent = price(i);
-    out.add(*calls_[i].cls, recent.provenance, static_cast<double>(recent.ps) / kPsPerSecond);
-    sum += recent.ps;
+std::size_t PrefillTable::find(std::span<const PrefillChunk> chunks) {
+  const bool kept = !chunks.empty() && chunks.size() <= kChunks;
+  std::uint64_t hash = 0;
+  for (std::size_t i = 0; kept && i < chunks.size(); ++i) {
+    hash = (hash ^ static_cast<std::uint64_t>(chunks[i].new_tokens)) * 0x9E3779B97F4A7C15u;
+    hash = (hash ^ static_cast<std::uint64_t>(chunks[i].past)) * 0x9E3779B97F4A7C15u;
   }
-  return static_cast<double>(sum);
+  static_assert(kSlots == std::size_t{1} << (64 - 55));
+  const std::size_t position = kept ? hash >> 55 : kSlots;
+  Slot& slot = slots_[position];
+  const auto same = [](const PrefillChunk& a, const PrefillChunk& b) {
+    return a.new_tokens == b.new_tokens && a.past == b.past;
+  };
+  if (!kept || slot.size != chunks.size() ||
+      !std::equal(chunks.begin(), chunks.end(), slot.chunks.begin(), same)) {
+    slot.size = kept ? chunks.size() : 0;
+    if (kept) std::copy(chunks.begin(), chunks.end(), slot.chunks.begin());
+    slot.ps = price(chunks, {&prices_[position * kinds_], kinds_});
+  }
+  return position;
+}
+
+std::int64_t PrefillTable::ps(std::span<const PrefillChunk> chunks) {
+  return slots_[find(chunks)].ps;
+}
+
+double PrefillTable::account(std::span<const PrefillChunk> chunks, ClassAccount& out) {
+  const std::size_t position = find(chunks);
+  for (std::size_t i = position * kinds_; i < (position + 1) * kinds_; ++i) {
+    const KindPrice& kind = prices_[i];
+    if (kind.cls) out.add(*kind.cls, kind.provenance, static_cast<double>(kind.ps) / kPsPerSecond);
+  }
+  return static_cast<double>(slots_[position].ps);
 }
 
 }  // namespace orrery

@@ -10,30 +10,38 @@
 
 namespace orrery {
 
-/// Time of the attention of a step's prompt chunks: one launch per kind of attention over all chunks, priced
-/// from its summed dimensions. Recent prices are kept by those dimensions, which decide them: a step that is
-/// priced and then accounted, or the same prompt again, costs a look-up.
+/// Time of the attention of a step's prompt chunks: one launch per kind of attention over all chunks. Recent
+/// lists of chunks are kept with their prices, which they decide: a step that is priced and later accounted,
+/// or the same prompt again, costs a look-up.
 class PrefillTable {
  public:
-  explicit PrefillTable(const StepKernels& kernels, std::size_t windows);
+  PrefillTable(const StepKernels& kernels, std::size_t windows);
   std::int64_t ps(std::span<const PrefillChunk> chunks);
   /// Adds one step's chunks to the account; returns their ps.
   double account(std::span<const PrefillChunk> chunks, ClassAccount& out);
 
  private:
-  static constexpr std::size_t kRecent = 512;  ///< per kind of attention, direct-mapped
-  struct Recent {
-    std::array<double, 8> dims{};  ///< all zero: empty
+  static constexpr std::size_t kSlots = 512, kChunks = 4;  ///< direct-mapped; longer lists are not kept
+  struct Slot {
+    std::array<PrefillChunk, kChunks> chunks{};
+    std::size_t size = 0;  ///< 0: empty
+    std::int64_t ps = 0;   ///< of all kinds
+  };
+  struct KindPrice {
+    const KernelClass* cls = nullptr;
     std::int64_t ps = 0;
     Provenance provenance = Provenance::analytic;
   };
-  void lower(std::span<const PrefillChunk> chunks);
-  const Recent& price(std::size_t position);
+  /// Position of the slot with these chunks' prices, priced now if it held others.
+  std::size_t find(std::span<const PrefillChunk> chunks);
+  std::int64_t price(std::span<const PrefillChunk> chunks, std::span<KindPrice> out);
 
   const StepKernels* kernels_;
-  std::vector<Recent> recent_;
-  BatchShape shape_;   ///< reused
-  KernelCalls calls_;  ///< reused
+  std::size_t kinds_ = 0;          ///< launches per step
+  std::vector<Slot> slots_;        ///< one more than kSlots: the last is for lists that are not kept
+  std::vector<KindPrice> prices_;  ///< kinds_ per slot
+  BatchShape shape_;               ///< reused
+  KernelCalls calls_;              ///< reused
 };
 
 }  // namespace orrery

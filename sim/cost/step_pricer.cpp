@@ -70,7 +70,15 @@ struct StepPricer::Impl {
         tokens(parts),
         rows(parts, windows),
         attention(kernels, windows, model.max_model_len + model.max_model_len / 5),
-        prefill(kernels, windows) {}
+        prefill(kernels, windows) {
+    const std::int64_t largest = plan.graph_sizes.empty() ? 0 : plan.graph_sizes.back();
+    for (std::int64_t n = 0; n <= largest; ++n) graph_size.push_back(plan.padded(n, false));
+  }
+
+  std::int64_t padded(std::int64_t n, bool has_prefill) const {
+    const bool graph = n < static_cast<std::int64_t>(graph_size.size()) && (plan.graph_mixed || !has_prefill);
+    return graph ? graph_size[static_cast<std::size_t>(n)] : n;
+  }
 
   /// Exposed launches of a step that no captured graph covers.
   std::int64_t eager_ps(std::int64_t n, bool has_prefill) const {
@@ -80,7 +88,7 @@ struct StepPricer::Impl {
   }
   /// Device time that does not depend on context.
   std::int64_t fixed(std::int64_t n, std::int64_t logit_rows, bool has_prefill) {
-    return tokens.ps(plan.padded(n, has_prefill)) + rows.ps(logit_rows) + eager_ps(n, has_prefill);
+    return tokens.ps(padded(n, has_prefill)) + rows.ps(logit_rows) + eager_ps(n, has_prefill);
   }
   std::int64_t decode_fixed(std::int64_t seqs) {
     const auto i = static_cast<std::size_t>(seqs);
@@ -125,8 +133,9 @@ struct StepPricer::Impl {
   RowTable rows;
   DecodeTable attention;
   PrefillTable prefill;
-  std::vector<std::int64_t> fixed_by_seqs;
-  ClassAccount account;  ///< attention; the tables count their own
+  std::vector<std::int64_t> graph_size;     ///< KernelPlan::padded by tokens
+  std::vector<std::int64_t> fixed_by_seqs;  ///< of decode steps; < 0: not evaluated
+  ClassAccount account;                     ///< attention; the tables count their own
   double host_ps = 0;
 };
 
@@ -169,7 +178,7 @@ Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks)
 
 void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps) {
   Impl& p = *impl_;
-  p.tokens.count(p.plan.padded(set.seqs, false), static_cast<double>(steps));
+  p.tokens.count(p.padded(set.seqs, false), static_cast<double>(steps));
   p.rows.count(set.seqs, static_cast<double>(steps));
   const auto fixed = static_cast<double>(p.decode_fixed(set.seqs) - p.eager_ps(set.seqs, false));
   const double kernels = fixed * static_cast<double>(steps) + p.account_attention(set, steps);
@@ -179,7 +188,7 @@ void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, 
 void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total) {
   Impl& p = *impl_;
   const std::int64_t n = tokens_of(set, chunks), logit_rows = rows_of(set, chunks);
-  p.tokens.count(p.plan.padded(n, true), 1);
+  p.tokens.count(p.padded(n, true), 1);
   p.rows.count(logit_rows, 1);
   const std::int64_t fixed = p.fixed(n, logit_rows, true) - p.eager_ps(n, true);
   const double attention = p.account_attention(set, 1) + p.prefill.account(chunks, p.account);
