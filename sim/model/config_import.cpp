@@ -110,6 +110,7 @@ LayerKind read_layer(JsonView& view, FieldReader& read) {
   a.qk_norm = read.flag("qk_norm");
   kind.ffn = {read.size("ffn_width", 1, 1 << 24), read.flag("gated"), read.flag("mlp_bias")};
   kind.norms = static_cast<int>(read.size("norms", 2, 4));
+  ORRERY_CHECK(kind.norms != 3, "a family's norms are 2 or 4");
   return kind;
 }
 

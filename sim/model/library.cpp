@@ -12,21 +12,28 @@ namespace orrery {
 namespace fs = std::filesystem;
 namespace {
 
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+/// Removes `word` where a '-' or the end follows it.
+void remove_word(std::string& name, const std::string& word) {
+  for (auto at = name.find(word); at != std::string::npos; at = name.find(word, at)) {
+    const auto end = at + word.size();
+    const bool whole = end == name.size() || name[end] == '-';
+    if (whole) name.erase(at, word.size());
+    if (!whole) at = end;
+  }
+}
+
 /// A name without what does not tell models apart: case, '_' for '-', the organisation, and words about
 /// tuning, file format or precision.
-std::string normalised(std::string name) {
+std::string normalised(const std::string& text) {
+  std::string name = lower(text);
   if (const auto slash = name.rfind('/'); slash != std::string::npos) name.erase(0, slash + 1);
-  for (char& c : name) c = c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  for (const std::string word : {"-instruct", "-chat", "-hf", "-fp8"}) {
-    for (auto at = name.find(word); at != std::string::npos; at = name.find(word, at)) {
-      const auto end = at + word.size();
-      const bool whole = end == name.size() || name[end] == '-';
-      if (whole)
-        name.erase(at, word.size());
-      else
-        at = end;
-    }
-  }
+  std::replace(name.begin(), name.end(), '_', '-');
+  for (const char* word : {"-instruct", "-chat", "-hf", "-fp8"}) remove_word(name, word);
   return name;
 }
 
@@ -90,9 +97,13 @@ ModelSpec load_model(const std::string& name_or_path) {
   if (std::find(models.begin(), models.end(), name) == models.end()) name = find_alias(name);
   if (name.empty()) {
     throw ConfigError(fmt::format("unknown model '{}'", name_or_path),
-                      suggestion(normalised(name_or_path), models) + "; or give the path of a config.json");
+                      suggestion(normalised(name_or_path), models) + " (or give the path of a config.json)");
   }
-  return load_path(fmt::format("{}/models/{}/config.json", data_dir(), name), name);
+  auto model = load_path(fmt::format("{}/models/{}/config.json", data_dir(), name), name);
+  if (lower(name_or_path).ends_with("-fp8")) {
+    model.notes.push_back("number formats are chosen apart from the name: its '-FP8' changes nothing");
+  }
+  return model;
 }
 
 }  // namespace orrery

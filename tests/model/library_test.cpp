@@ -7,7 +7,7 @@ using namespace orrery;
 
 TEST_CASE("does every shipped model have as many parameters as its authors publish?") {
   const auto names = list_models();
-  REQUIRE(names.size() >= 29);
+  REQUIRE(names.size() >= 30);
   for (const auto& name : names) {
     const ModelSpec model = load_model(name);
     INFO(name << ": " << model.reference);
@@ -37,7 +37,15 @@ TEST_CASE("is a model found by the names people use for it?") {
   CHECK(load_model("mistralai/Mistral-7B-Instruct-v0.1").name == "mistral-7b-v0.1");
   CHECK(load_model("mistralai/Mistral-Large-Instruct-2407").name == "mistral-large-2");
   CHECK(load_model("google/gemma-2-9b-it").name == "gemma-2-9b");
+  CHECK(load_model("llama2-70b").name == "llama-2-70b");
   CHECK(load_model("microsoft/Phi-3-mini-4k-instruct").name == "phi-3-mini");
+}
+
+TEST_CASE("does a name that ends in -FP8 say that formats are chosen elsewhere?") {
+  const ModelSpec model = load_model("nvidia/Llama-3.1-8B-Instruct-FP8");
+  CHECK(model.native.weight == DType::bf16);
+  REQUIRE(model.notes.size() == 1);
+  CHECK(model.notes[0].find("FP8") != std::string::npos);
 }
 
 TEST_CASE("does an unknown name get the nearest known one?") {
