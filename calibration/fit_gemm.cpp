@@ -24,7 +24,7 @@ double weight(const GemmRow& r) {
 std::vector<double> start(const DeviceProfile& device, DType dtype) {
   const double peak =
       device.tensor_peak(dtype) > 0 ? device.tensor_peak(dtype) : device.tensor_peak(DType::bf16);
-  std::vector<double> c{3e-6, 0.8 * peak, 0.9, 0.7, 0.5, 1e-7, 0.9 * device.memory_bandwidth_bytes_per_s,
+  std::vector<double> c{3e-6, 0.8 * peak, 1.0, 0.9, 0.7, 0.5, 1e-7, 0.9 * device.memory_bandwidth_bytes_per_s,
                         1e-6, 1e-6};
   if (dtype == DType::fp8) c.push_back(8e-9), c.push_back(1.5e12);
   return c;
@@ -32,6 +32,16 @@ std::vector<double> start(const DeviceProfile& device, DType dtype) {
 
 GemmForm with(GemmForm form, const std::vector<double>& c) {
   std::copy(c.begin(), c.end(), form.c.begin());
+  return form;
+}
+
+/// The rate and the tiles' efficiencies are known up to a factor: the best tile's efficiency is called 1.
+GemmForm normalised(GemmForm form) {
+  double best = 0;
+  for (std::size_t i = GemmForm::efficiency_128x256; i <= GemmForm::efficiency_64x64; ++i)
+    best = std::max(best, form.c[i]);
+  for (std::size_t i = GemmForm::efficiency_128x256; i <= GemmForm::efficiency_64x64; ++i) form.c[i] /= best;
+  form.c[GemmForm::tensor] *= best;
   return form;
 }
 
@@ -51,8 +61,8 @@ GemmFit fit_one(const DeviceProfile& device, DType dtype, const std::vector<Gemm
       out[static_cast<Eigen::Index>(i)] = log_ratio(form, bytes, sample[i]) * weight(sample[i]);
     }
   };
-  fit.form = with(
-      fit.form, fit_coefficients(residuals, start(device, dtype), static_cast<Eigen::Index>(sample.size())));
+  const auto c = fit_coefficients(residuals, start(device, dtype), static_cast<Eigen::Index>(sample.size()));
+  fit.form = normalised(with(fit.form, c));
   fit.m = range_of(rows, [](const GemmRow& r) { return r.m; });
   fit.n = range_of(rows, [](const GemmRow& r) { return r.n; });
   fit.k = range_of(rows, [](const GemmRow& r) { return r.k; });

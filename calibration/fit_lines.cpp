@@ -25,6 +25,16 @@ std::vector<double> byte_nodes() {
   for (double b = 512; b < 2e9; b *= 2.8284271247461903) nodes.push_back(b);
   return nodes;
 }
+/// What a line leaves, over log2 of the bytes.
+template <class Row>
+Surface line_surface(const std::vector<Row>& rows, const std::vector<double>& line, const FitRange& bytes,
+                     double stiffness) {
+  std::vector<SurfacePoint> points;
+  for (const auto& r : rows) {
+    points.push_back({{std::log2(r.bytes)}, std::log(r.seconds / (line[0] + r.bytes / line[1])), 1.0});
+  }
+  return fit_surface({axis_in("bytes", byte_nodes(), bytes)}, points, {{stiffness}, 0.001});
+}
 }  // namespace
 
 std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& rows) {
@@ -41,11 +51,7 @@ std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& row
     const auto c = fit_line(part, {part.front().seconds, largest / slowest});
     fit.launch_s = c[0], fit.bytes_per_s = c[1];
     fit.bytes = range_of(part, [](const CollectiveRow& r) { return r.bytes; });
-    std::vector<SurfacePoint> points;
-    for (const auto& r : part) {
-      points.push_back({{std::log2(r.bytes)}, std::log(r.seconds / (c[0] + r.bytes / c[1])), 1.0});
-    }
-    fit.surface = fit_surface({axis_in("bytes", byte_nodes(), fit.bytes)}, points, {{0.05}, 0.001});
+    fit.surface = line_surface(part, c, fit.bytes, 0.05);
     fits.push_back(std::move(fit));
   }
   return fits;
@@ -60,7 +66,8 @@ std::vector<RowKernelFit> fit_row_kernels(const DeviceProfile& device,
   std::vector<RowKernelFit> fits;
   for (const auto& [cls, part] : groups) {
     const auto c = fit_line(thinned(part, 4000), {2e-6, 0.7 * device.memory_bandwidth_bytes_per_s});
-    fits.push_back({cls, c[0], c[1], range_of(part, [](const RowKernelRow& r) { return r.bytes; })});
+    const auto bytes = range_of(part, [](const RowKernelRow& r) { return r.bytes; });
+    fits.push_back({cls, c[0], c[1], line_surface(part, c, bytes, 2.0), bytes, ""});
   }
   return fits;
 }

@@ -43,7 +43,7 @@ Use use_of(const CollectiveRow& r) {
 }
 
 Use use_of(const RowKernelRow& r) {
-  return held_row({r.bytes, r.seconds}) ? Use::held_row : Use::fit;
+  return held_row({r.bytes}) ? Use::held_row : Use::fit;
 }
 
 }  // namespace orrery::calibrate

@@ -92,12 +92,13 @@ void read_lines(JsonView& v, FitFile& f) {
   for (auto& c : v.objects("collectives")) {
     f.collectives.push_back({c.text("class"), static_cast<int>(c.integer("ranks")), c.number("launch_s"),
                              c.number("bytes_per_s"), read_surface(c.object("surface")),
-                             read_range(c, "range_bytes")});
+                             read_range(c, "range_bytes"), c.text_or("scaled_from", "")});
     c.finish();
   }
   for (auto& r : v.objects("row_kernels")) {
-    f.row_kernels.push_back(
-        {r.text("class"), r.number("launch_s"), r.number("bytes_per_s"), read_range(r, "range_bytes")});
+    f.row_kernels.push_back({r.text("class"), r.number("launch_s"), r.number("bytes_per_s"),
+                             read_surface(r.object("surface")), read_range(r, "range_bytes"),
+                             r.text_or("scaled_from", "")});
     r.finish();
   }
 }

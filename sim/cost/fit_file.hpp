@@ -52,13 +52,18 @@ struct CollectiveFit {
   double launch_s = 0, bytes_per_s = 0;
   Surface surface;
   FitRange bytes;
+  std::string scaled_from;  ///< the device whose rows these are; "" = this one
 };
 
-/// Row-wise kernels: launch + bytes / rate.
+/// Row-wise kernels: (launch + bytes / rate) exp(surface(bytes)), fitted on one well-vectorised kernel and
+/// taken for all.
 struct RowKernelFit {
   std::string kernel_class;
   double launch_s = 0, bytes_per_s = 0;
+  Surface surface;
   FitRange bytes;
+  std::string
+      scaled_from;  ///< the device whose rows these are, its rate scaled by memory bandwidth; "" = this one
 };
 
 /// Errors on rows that were held out of the fit.

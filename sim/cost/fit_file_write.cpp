@@ -127,6 +127,7 @@ void add_kernels(const FitFile& f, Ordered& o) {
                                 {"ranks", c.ranks},
                                 {"launch_s", rounded(c.launch_s)},
                                 {"bytes_per_s", rounded(c.bytes_per_s)},
+                                {"scaled_from", c.scaled_from},
                                 {"range_bytes", range(c.bytes)},
                                 {"surface", surface(c.surface)}});
   }
@@ -135,7 +136,9 @@ void add_kernels(const FitFile& f, Ordered& o) {
     o["row_kernels"].push_back({{"class", r.kernel_class},
                                 {"launch_s", rounded(r.launch_s)},
                                 {"bytes_per_s", rounded(r.bytes_per_s)},
-                                {"range_bytes", range(r.bytes)}});
+                                {"scaled_from", r.scaled_from},
+                                {"range_bytes", range(r.bytes)},
+                                {"surface", surface(r.surface)}});
   }
 }
 }  // namespace

@@ -127,15 +127,18 @@ KernelTime FittedModel::collective(const KernelCall& call, const char* cls) cons
   const double share = (1 - 1 / ranks) / (1 - 1.0 / best->ranks);
   t *= share;
   // Below the smallest size measured a collective costs what that size did.
-  return {Seconds(t), known(ranks == best->ranks && bytes <= best->bytes.high)};
+  return {Seconds(t), known(ranks == best->ranks && bytes <= best->bytes.high && best->scaled_from.empty())};
 }
 
 KernelTime FittedModel::row_kernel(const KernelCall& call) const {
   for (const auto& r : fit_.row_kernels) {
     if (r.kernel_class != call.cls->name) continue;
     const double bytes = call.work.hbm_bytes();
-    const double t = r.launch_s + bytes / r.bytes_per_s;
-    return {Seconds(std::max(t, speed_of_light(call))), known(bytes <= r.bytes.high)};
+    const double log2_bytes = std::log2(std::max(bytes, 1.0));
+    const double t = (r.launch_s + bytes / r.bytes_per_s) * std::exp(r.surface.at({&log2_bytes, 1}));
+    // One kernel stands for all of the class, and caches hold small tensors: no DRAM floor, and never more
+    // than a guess.
+    return {Seconds(t), Provenance::extrapolated};
   }
   return backing_->price(call);
 }

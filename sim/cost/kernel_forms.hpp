@@ -27,6 +27,7 @@ struct GemmForm {
   enum Coefficient : std::size_t {
     launch,
     tensor,
+    efficiency_128x256,
     efficiency_128x128,
     efficiency_64x128,
     efficiency_64x64,
@@ -38,10 +39,18 @@ struct GemmForm {
     quantise_rate,
     kCount
   };
-  static constexpr std::array<const char*, kCount> kNames{
-      "launch_s",         "tensor_flops_per_s", "efficiency_128x128",  "efficiency_64x128",
-      "efficiency_64x64", "step_latency_s",     "memory_bytes_per_s",  "split_s",
-      "tile_s",           "quantise_floor_s",   "quantise_bytes_per_s"};
+  static constexpr std::array<const char*, kCount> kNames{"launch_s",
+                                                          "tensor_flops_per_s",
+                                                          "efficiency_128x256",
+                                                          "efficiency_128x128",
+                                                          "efficiency_64x128",
+                                                          "efficiency_64x64",
+                                                          "step_latency_s",
+                                                          "memory_bytes_per_s",
+                                                          "split_s",
+                                                          "tile_s",
+                                                          "quantise_floor_s",
+                                                          "quantise_bytes_per_s"};
   std::array<double, kCount> c{};  ///< quantise_* are 0 for kernels that do not quantise
   double sm_count = 1;
 
@@ -86,6 +95,8 @@ struct PrefillForm {
   std::array<double, kCount> c{};
   double sm_count = 1;
 
+  /// Rates of head sizes between those fitted: geometric interpolation.
+  double tensor_rate(double head_dim) const;
   double seconds(const PrefillShape& s) const;
 };
 

@@ -3,11 +3,12 @@
 #include <algorithm>
 
 #include "base/registry.hpp"
+#include "ops/kernel_classes.hpp"
 
 namespace orrery {
 
 AnalyticEfficiency AnalyticEfficiency::ideal() {
-  AnalyticEfficiency e{1.0, 1.0, 1.0, 1.0, 0.0, {}};
+  AnalyticEfficiency e{1.0, 1.0, 1.0, 1.0, 0.0, 0.0, {}};
   e.collectives = {0.0, 0.0, 0.0, 1.0};
   return e;
 }
@@ -40,7 +41,8 @@ KernelTime RooflineModel::price(const KernelCall& call) const {
   if (w.host_bytes > 0 && device_.pcie_bytes_per_s > 0) {
     t = std::max(t, w.host_bytes / (device_.pcie_bytes_per_s * efficiency_.host));
   }
-  return {Seconds(t + efficiency_.launch_s), Provenance::analytic};
+  return {Seconds(t + (call.cls == &kSampling ? efficiency_.sampling_s : efficiency_.launch_s)),
+          Provenance::analytic};
 }
 
 ClassError analytic_error(const KernelClass& cls) {
@@ -57,7 +59,7 @@ ClassError RooflineModel::error(const KernelClass& cls, Provenance) const {
 std::vector<std::string> RooflineModel::sources() const {
   std::vector<std::string> lines{device_.name + ": datasheet peaks, no kernel measured"};
   if (efficiency_.launch_s > 0)
-    lines.push_back("assumed: 75% of tensor peak, 85% of bandwidth, 2 us per launch");
+    lines.push_back("assumed: 75% of tensor peak, 85% of bandwidth, 2 us per launch, 30 us for sampling");
   return lines;
 }
 

@@ -14,6 +14,7 @@ struct AnalyticEfficiency {
   double memory = 0.85;
   double host = 0.8;
   double launch_s = 2e-6;
+  double sampling_s = 30e-6;  ///< sampling: a dozen small kernels that no graph captures
   AlphaBeta collectives;
 
   /// No loss anywhere: the speed of light.

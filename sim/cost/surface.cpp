@@ -7,20 +7,17 @@
 namespace orrery {
 
 namespace {
-struct Cell {
-  std::size_t low = 0;
-  double fraction = 0;
-};
+constexpr double kBuckets = 4;  // per octave
+}
 
-/// The interval of `nodes` that holds x, clamped to the ends.
-Cell locate(const std::vector<double>& nodes, double x) {
-  if (nodes.size() == 1 || !(x > nodes.front())) return {0, 0.0};
-  if (x >= nodes.back()) return {nodes.size() - 2, 1.0};
-  std::size_t i = 0;
-  while (nodes[i + 1] <= x) ++i;  // a dozen nodes: a scan beats a search
+Surface::Cell Surface::locate(std::size_t axis, double x) const {
+  const auto& nodes = axes_[axis].log2_nodes;
+  if (!(x > nodes.front())) return {0, 0.0};
+  if (x >= nodes.back()) return nodes.size() == 1 ? Cell{0, 0.0} : Cell{nodes.size() - 2, 1.0};
+  std::size_t i = first_[axis][static_cast<std::size_t>((x - nodes.front()) * kBuckets)];
+  while (nodes[i + 1] <= x) ++i;
   return {i, (x - nodes[i]) / (nodes[i + 1] - nodes[i])};
 }
-}  // namespace
 
 Surface::Surface(std::vector<SurfaceAxis> axes, std::vector<double> values)
     : axes_(std::move(axes)), values_(std::move(values)) {
@@ -30,6 +27,13 @@ Surface::Surface(std::vector<SurfaceAxis> axes, std::vector<double> values)
     ORRERY_CHECK(!axes_[a].log2_nodes.empty() &&
                      std::is_sorted(axes_[a].log2_nodes.begin(), axes_[a].log2_nodes.end()),
                  "the nodes of an axis ascend");
+    const auto& nodes = axes_[a].log2_nodes;
+    ORRERY_CHECK(nodes.size() < 256, "an axis has fewer than 256 nodes");
+    std::size_t interval = 0;
+    for (double x = nodes.front(); x <= nodes.back(); x += 1 / kBuckets) {
+      while (interval + 2 < nodes.size() && nodes[interval + 1] <= x) ++interval;
+      first_[a].push_back(static_cast<std::uint8_t>(interval));
+    }
     strides_[a] = size;
     size *= axes_[a].log2_nodes.size();
   }
@@ -41,7 +45,7 @@ Surface::Stencil Surface::stencil(std::span<const double> log2_point) const {
   s.count = 1;
   s.weight[0] = 1.0;
   for (std::size_t a = 0; a < axes_.size(); ++a) {
-    const Cell cell = locate(axes_[a].log2_nodes, log2_point[a]);
+    const Cell cell = locate(a, log2_point[a]);
     const auto base = static_cast<std::uint32_t>(cell.low * strides_[a]);
     const auto step = static_cast<std::uint32_t>(strides_[a]);
     if (cell.fraction == 0.0) {
@@ -61,10 +65,29 @@ Surface::Stencil Surface::stencil(std::span<const double> log2_point) const {
 
 double Surface::at(std::span<const double> log2_point) const {
   if (values_.empty()) return 0.0;
-  const Stencil s = stencil(log2_point);
-  double sum = 0;
-  for (std::size_t i = 0; i < s.count; ++i) sum += s.weight[i] * values_[s.node[i]];
-  return sum;
+  // The values at the corners of the point's cell, folded one axis at a time from the last.
+  std::array<double, kMaxCorners> v;
+  std::array<std::size_t, kMaxCorners> node;
+  std::array<double, kMaxAxes> fraction;
+  std::size_t count = 1;
+  node[0] = 0;
+  for (std::size_t a = 0; a < axes_.size(); ++a) {
+    const Cell cell = locate(a, log2_point[a]);
+    fraction[a] = cell.fraction;
+    const std::size_t step = cell.fraction > 0 ? strides_[a] : 0;
+    for (std::size_t i = count; i-- > 0;) {
+      const std::size_t low = node[i] + cell.low * strides_[a];
+      node[2 * i] = low;
+      node[2 * i + 1] = low + step;
+    }
+    count *= 2;
+  }
+  for (std::size_t i = 0; i < count; ++i) v[i] = values_[node[i]];
+  for (std::size_t a = axes_.size(); a-- > 0;) {
+    count /= 2;
+    for (std::size_t i = 0; i < count; ++i) v[i] = v[2 * i] + fraction[a] * (v[2 * i + 1] - v[2 * i]);
+  }
+  return v[0];
 }
 
 }  // namespace orrery

@@ -42,9 +42,17 @@ class Surface {
   std::size_t stride(std::size_t axis) const { return strides_[axis]; }
 
  private:
+  struct Cell {
+    std::size_t low = 0;  ///< the node below, at most the last but one
+    double fraction = 0;
+  };
+  Cell locate(std::size_t axis, double x) const;
+
   std::vector<SurfaceAxis> axes_;
   std::vector<double> values_;
   std::array<std::size_t, kMaxAxes> strides_{};
+  /// Per axis, the interval in which each quarter of an octave begins: the search starts there.
+  std::array<std::vector<std::uint8_t>, kMaxAxes> first_;
 };
 
 }  // namespace orrery
