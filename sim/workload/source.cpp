@@ -18,6 +18,7 @@ void require(bool good, const char* field, double value, const char* expected) {
 }
 
 void check(const WorkloadSpec& s) {
+  const auto wait = [](double v) { return v >= 0 && v <= 1e6; };
   const auto not_negative = [](double v) { return v >= 0 && std::isfinite(v); };
   require(s.rate_scale > 0 && std::isfinite(s.rate_scale), "rate-scale", s.rate_scale, "a positive number");
   require(not_negative(s.target_rps), "target-rps", s.target_rps, "a positive number of requests/s");
@@ -27,9 +28,10 @@ void check(const WorkloadSpec& s) {
   require(s.request_rate > 0, "request-rate", s.request_rate, "a positive number of requests/s or inf");
   require(s.burstiness > 0 && std::isfinite(s.burstiness), "burstiness", s.burstiness, "a positive number");
   require(s.max_concurrency >= 0, "max-concurrency", double(s.max_concurrency), "a positive integer");
-  require(not_negative(s.client_delay_s), "client delay", s.client_delay_s, "seconds from 0 on");
-  require(not_negative(s.think_time_s), "think time", s.think_time_s, "seconds from 0 on");
-  require(not_negative(s.think_time_cv), "think time CV", s.think_time_cv, "a number from 0 on");
+  require(wait(s.client_delay_s), "client delay", s.client_delay_s, "0 to 1,000,000 seconds");
+  require(wait(s.think_time_s), "think time", s.think_time_s, "0 to 1,000,000 seconds");
+  require(s.think_time_cv >= 0 && s.think_time_cv <= 100, "think time CV", s.think_time_cv,
+          "a number from 0 to 100");
   require(s.read.default_output_len >= 1, "default output length", s.read.default_output_len,
           "a positive integer");
   require(s.read.chars_per_token > 0 && std::isfinite(s.read.chars_per_token), "characters per token",

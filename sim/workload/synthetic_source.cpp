@@ -86,6 +86,7 @@ class SyntheticSource : public RequestSource {
       : input_(make_lengths(vllm_lengths(spec.input, spec.random_input_len, spec), LengthRole::input, seed)),
         output_(
             make_lengths(vllm_lengths(spec.output, spec.random_output_len, spec), LengthRole::output, seed)),
+        builtin_(spec.trace),
         scale_(kPsPerSecond / spec.rate_scale) {
     if (spec.prefix.groups > 0) prompts_.emplace(spec.prefix);
     const bool staged = !spec.arrivals.stages.empty();
@@ -118,6 +119,10 @@ class SyntheticSource : public RequestSource {
     return true;
   }
   std::int64_t total() const override { return left_; }
+  std::vector<std::string> notes() const override {
+    if (builtin_.empty()) return {};
+    return {builtin_ + ": drawn from published quantiles, not the trace itself"};
+  }
 
  private:
   static constexpr std::int64_t kUnknown = -1;
@@ -125,6 +130,7 @@ class SyntheticSource : public RequestSource {
   LengthDistributionPtr input_, output_;
   ArrivalProcessPtr arrivals_;
   std::optional<SharedPrompts> prompts_;
+  std::string builtin_;
   double scale_, latest_ps_ = 0;
   std::int64_t left_ = 0, given_ = 0;
 };

@@ -6,6 +6,10 @@
 
 namespace orrery {
 
+namespace {
+constexpr std::int64_t kLatestNs = 4'000'000'000'000'000'000;  // sums of two times still fit in 64 bits
+}
+
 TraceRows::TraceRows(ByteSource source, TraceOptions options)
     : source_(std::move(source)), options_(std::move(options)), format_(trace_format(source_, options_)) {
   rewind();
@@ -57,27 +61,30 @@ bool TraceRows::read(TraceRow& row) {
 }
 
 void TraceRows::check_order(const TraceRow& row) {
-  if (rows_++ == 0) {
-    last_ns_ = row.time_ns;
-    return;
+  if (row.delay_ns != kNoTime) return;  // its time depends on an answer
+  if (row.time_ns != kNoTime && (row.time_ns < 0 || row.time_ns > kLatestNs)) {
+    bad("the time is before 1970 or after 2096", "");
   }
-  if (row.time_ns >= last_ns_) {
-    if (last_ns_ == kNoTime && row.time_ns != kNoTime) {
+  const bool first = rows_++ == 0;
+  if (first || row.time_ns >= last_ns_) {
+    if (!first && last_ns_ == kNoTime && row.time_ns != kNoTime) {
       throw ConfigError("this row has a time, but those before it have none").at(name(), reader_->line());
     }
     last_ns_ = row.time_ns;
     return;
   }
   if (row.time_ns == kNoTime) {
-    if (row.delay_ns != kNoTime) return;
     throw ConfigError("this row has no time, but those before it do").at(name(), reader_->line());
   }
   ++moved_;
   if (options_.sort) return;
-  --rows_;
-  BadRow error(fmt::format("the row is {:.6g} s earlier than the one before it",
-                           1e-9 * double(last_ns_ - row.time_ns)),
-               "read the whole trace and sort it with --sort, or leave such rows out with --on-bad-row skip");
+  bad(fmt::format("the row is {:.6g} s earlier than the one before it",
+                  1e-9 * double(last_ns_ - row.time_ns)),
+      "read the whole trace and sort it with --sort, or skip such rows with --on-bad-row skip");
+}
+
+void TraceRows::bad(const std::string& message, const std::string& hint) const {
+  BadRow error(message, hint);
   error.at(name(), reader_->line());
   throw error;
 }

@@ -9,6 +9,7 @@ namespace orrery {
 namespace {
 
 constexpr double kLatestPs = 9.2e18;  // just below 2^63
+constexpr double kLongestNs = 9.2e18;
 
 /// splitmix64's finaliser: ids of one pass over a trace become other ids, the same for equal ids.
 std::uint64_t remix(std::uint64_t id, std::uint64_t pass) {
@@ -76,6 +77,11 @@ class TraceSource : public RequestSource {
  private:
   bool next_row() {
     if (!(spread_ ? ties_.next(rows_, row_) : rows_.next(row_))) return false;
+    if (row_.delay_ns != kNoTime) {
+      throw ConfigError("this row has a delay, but none of those before it",
+                        "put a session with a delay at the top")
+          .at(rows_.name(), rows_.line());
+    }
     ++rows_in_pass_;
     return true;
   }
@@ -91,6 +97,8 @@ class TraceSource : public RequestSource {
     if (timed_) {  // the next pass starts one mean gap after the last arrival
       const double rows = static_cast<double>(rows_in_pass_);
       const double gap = rows > 1 ? static_cast<double>(pass_last_ns_ - first_ns_) / (rows - 1) : 1e9;
+      const double span = static_cast<double>(pass_last_ns_ - first_ns_) + gap;
+      if (static_cast<double>(pass_offset_ns_) + span > kLongestNs) too_long();
       pass_offset_ns_ += pass_last_ns_ - first_ns_ + std::llround(gap);
     }
     rows_in_trace_ = rows_in_pass_;
@@ -105,13 +113,14 @@ class TraceSource : public RequestSource {
       if (ps < kLatestPs) arrival_ = Ps(std::llround(ps));
       return ps;
     }
-    if (row_.time_ns == kNoTime) row_.time_ns = pass_last_ns_;
     if (pass_ == 0) {
       clock_.see(row_.time_ns);
       first_ns_ = clock_.first_ns;
     }
     pass_last_ns_ = row_.time_ns;
-    const std::int64_t ns = row_.time_ns - first_ns_ + pass_offset_ns_;
+    const std::int64_t since_first = row_.time_ns - first_ns_;
+    if (static_cast<double>(since_first) + static_cast<double>(pass_offset_ns_) > kLongestNs) too_long();
+    const std::int64_t ns = since_first + pass_offset_ns_;
     const double ps = static_cast<double>(ns) * (1000.0 / scale_);
     if (ps < kLatestPs) arrival_ = scale_ == 1 ? Ps(ns * 1000) : Ps(std::llround(ps));
     return ps;
@@ -175,6 +184,9 @@ class TraceSource : public RequestSource {
 }  // namespace
 
 RequestSourcePtr make_trace_source(const WorkloadSpec& spec, ByteSource source, std::uint64_t seed) {
+  const bool sessions = trace_format(source, spec.read) == "mooncake" &&
+                        source.head(1 << 20).find("\"delay\"") != std::string::npos;
+  if (sessions) return make_session_source(spec, std::move(source), seed);
   return std::make_unique<TraceSource>(spec, std::move(source), seed);
 }
 

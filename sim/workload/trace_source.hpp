@@ -26,11 +26,13 @@ class TraceRows {
 
   const std::string& format() const { return format_; }
   const std::string& name() const { return source_.name(); }
+  long line() const { return reader_->line(); }  ///< of the row last read
   std::vector<std::string> notes() const;
 
  private:
   bool read(TraceRow& row);
   void check_order(const TraceRow& row);
+  [[noreturn]] void bad(const std::string& message, const std::string& hint) const;
   void load_sorted();
 
   ByteSource source_;
@@ -86,6 +88,11 @@ struct TraceClock {
     return rows >= 100 && rows > 2 * distinct && distinct > 1 ? span_s() / double(distinct - 1) : 0;
   }
 };
+
+/// Requests of a trace whose sessions wait for answers (rows with a delay instead of a time): read whole; a
+/// row with a delay is sent that long after the answer to its client's previous row. Errors: ConfigError when
+/// the spec asks for a target rate or a loop, which need times.
+RequestSourcePtr make_session_source(const WorkloadSpec& spec, ByteSource source, std::uint64_t seed);
 
 /// Requests of a trace file: replayed by its own times, rescaled, cut and looped as the spec says. A trace
 /// without times takes them from the spec's arrival process.

@@ -106,6 +106,7 @@ TraceStats trace_stats(RequestSource& source) {
       stats.reused_tokens += cache.reused(r);
     }
     before = r;
+    source.completed(r, r.arrival);
   }
   stats.duration_s = to_seconds(gaps.last - gaps.first).value;
   stats.rate = gaps.mean > 0 ? 1 / gaps.mean : 0;

@@ -45,7 +45,8 @@ struct TraceStats {
   double reused_fraction() const;  ///< of all prompt tokens
 };
 
-/// Reads an open-loop source to its end.
+/// Reads a source to its end. Clients that wait for answers get them at once: delays are all that is between
+/// their requests.
 TraceStats trace_stats(RequestSource& source);
 
 }  // namespace orrery

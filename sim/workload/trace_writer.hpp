@@ -19,8 +19,8 @@ struct TraceWriters {
   };
 };
 
-/// Reads an open-loop source to its end and hands the text over in pieces of about 64 KiB. Returns the number
-/// of requests. Errors: ConfigError when the format does not exist.
+/// Reads a source to its end, answering at once those that wait, and hands the text over in pieces of about
+/// 64 KiB. Returns the number of requests. Errors: ConfigError when the format does not exist.
 template <class Sink>
 std::int64_t write_trace(RequestSource& source, const std::string& format, Sink&& sink) {
   const auto& writer = Registry<TraceWriters>::find(format).make;
@@ -30,6 +30,7 @@ std::int64_t write_trace(RequestSource& source, const std::string& format, Sink&
   while (source.next(request)) {
     writer.append(request, text);
     ++count;
+    source.completed(request, request.arrival);
     if (text.size() < 64 << 10) continue;
     sink(text);
     text.clear();

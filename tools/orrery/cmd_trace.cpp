@@ -45,7 +45,7 @@ void print_notes(const RequestSource& source, const Options& options) {
 std::string thousands(double value) {
   std::string digits = fmt::format("{:.0f}", value);
   for (auto i = static_cast<std::ptrdiff_t>(digits.size()) - 3; i > (value < 0 ? 1 : 0); i -= 3) {
-    digits.insert(static_cast<std::size_t>(i), ",");
+    digits.insert(static_cast<std::size_t>(i), 1, ',');
   }
   return digits;
 }
@@ -202,16 +202,16 @@ class Output {
 /// Writes what `scenario` describes; convert and synth differ in where it comes from only.
 int write(const std::vector<std::string>& args, const char* verb, const char* summary, bool from_file) {
   Scenario scenario;
-  std::string format = "azure", path = "-", formats;
-  for (const auto& f : Registry<TraceWriters>::names()) formats += (formats.empty() ? "" : "|") + f;
+  std::string format = "azure", path = "-";
   Options options(verb, summary);
   options
       .positional(from_file ? "FILE" : "NAME", scenario.workload.trace,
                   from_file ? "the trace to read"
                             : "builtin:conversation|code|summarisation (default: from the options)",
                   from_file)
-      .value("to", format, formats, "format to write (default azure)")
-      .value("output,o", path, "FILE", "where to (default: standard output)");
+      .value("to", format, fmt::format("{}", fmt::join(Registry<TraceWriters>::names(), "|")),
+             "format to write (default azure)")
+      .value("file,o", path, "FILE", "where to (default: standard output)");
   add_workload_options(options, scenario);
   if (!options.parse(args)) return 0;
   const auto& writer = Registry<TraceWriters>::find(format);

@@ -135,8 +135,8 @@ class MooncakeReader : public TraceReader {
   void general(TraceRow& row) {
     json_.parse();
     read_ids();
-    row.time_ns = milliseconds("timestamp");
-    row.delay_ns = milliseconds("delay");
+    row.time_ns = milliseconds("timestamp", kLatestMs);
+    row.delay_ns = milliseconds("delay", kLongestDelayMs);
     if (json_.has("input_length")) {
       row.prompt_tokens = json_.tokens("input_length");
     } else if (json_.has("text_input")) {
@@ -156,10 +156,10 @@ class MooncakeReader : public TraceReader {
     if (json_.has("session_id")) row.client = session();
   }
 
-  std::int64_t milliseconds(const char* key) const {
+  std::int64_t milliseconds(const char* key, std::int64_t most) const {
     if (!json_.has(key)) return kNoTime;
     const double ms = json_.number(key);
-    if (ms < 0 || ms > static_cast<double>(kLatestMs)) json_.fail(key, "milliseconds from 0 on");
+    if (ms < 0 || ms > static_cast<double>(most)) json_.fail(key, "milliseconds from 0 on");
     return std::llround(ms * 1e6);
   }
 
@@ -201,6 +201,8 @@ class MooncakeReader : public TraceReader {
   }
 
   static constexpr std::int64_t kLatestMs = 9'000'000'000'000;  // 285 years: in nanoseconds it still fits
+
+  static constexpr std::int64_t kLongestDelayMs = 1'000'000'000;  // 11 days
 
   JsonLines json_;
   TraceOptions options_;
