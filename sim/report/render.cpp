@@ -78,17 +78,24 @@ std::string slo_text(const SloResult& r, const Style& style) {
   return r.pass ? text : style.red(text);
 }
 
-std::string slo_line(const Summary& s, const Style& style) {
-  std::string line;
-  const auto add = [&](const std::string& part) {
+std::string slo_line(const Summary& s, const RenderOptions& options, const Style& style) {
+  std::vector<std::string> parts;
+  for (const auto& r : s.slo) parts.push_back(slo_text(r, style));
+  if (s.request_goodput && s.attainment) {
+    parts.push_back(
+        fmt::format("goodput {} req/s ({:.1f} %)", brief(*s.request_goodput), 100 * *s.attainment));
+  }
+  std::string out, line;
+  for (const auto& part : parts) {
+    const auto columns = display_width(line) + 4 + display_width(part);
+    if (!line.empty() && columns > static_cast<std::size_t>(std::max(40, options.width))) {
+      out += line + "\n";
+      line.clear();
+    }
     line += line.empty() ? "        " : "    ";
     line += part;
-  };
-  for (const auto& r : s.slo) add(slo_text(r, style));
-  if (s.request_goodput && s.attainment) {
-    add(fmt::format("goodput {} req/s ({:.1f} %)", brief(*s.request_goodput), 100 * *s.attainment));
   }
-  return line.empty() ? line : line + "\n";
+  return line.empty() ? out : out + line + "\n";
 }
 
 std::string latency_table(const Summary& s, const Style& style) {
@@ -197,7 +204,7 @@ std::string render_verdict(const Summary& summary, const RenderOptions& options)
 
 std::string render_verdict_and_table(const Summary& s, const RenderOptions& options) {
   const Style style(options);
-  std::string out = render_verdict(s, options) + slo_line(s, style);
+  std::string out = render_verdict(s, options) + slo_line(s, options, style);
   if (s.interrupted) {
     out +=
         style.paragraph(fmt::format("{}: these are the {} requests completed by then; {} were unfinished",

@@ -47,6 +47,7 @@ inline DecodeRun decode_run(Ps start, Ps first, Ps slope, std::int64_t steps, st
   return run;
 }
 
+/// `chunks` must outlive the step.
 inline MixedStep mixed_step(Ps start, Ps duration, std::int64_t decode_seqs,
                             const std::vector<ChunkEvent>& chunks) {
   MixedStep step;
