@@ -43,7 +43,7 @@ std::optional<FamilyMap> find_family(JsonView& view) {
   return std::nullopt;
 }
 
-[[noreturn]] void refuse_architecture(JsonView& view, const JsonDocument& doc) {
+[[noreturn]] void refuse_architecture(JsonView& view, const JsonDocument& doc, const std::string& why = {}) {
   const std::string type = view.text_or("model_type", ""), architecture = first_architecture(view);
   const std::string hint =
       fmt::format("supported families (model_type): {}", fmt::join(list_families(), ", "));
@@ -53,8 +53,8 @@ std::optional<FamilyMap> find_family(JsonView& view) {
   }
   const long line = doc.line_of(type.empty() ? "/architectures" : "/model_type");
   throw ConfigError(
-      fmt::format("architecture '{}' (model_type '{}') is not supported yet",
-                  architecture.empty() ? "unnamed" : architecture, type.empty() ? "none" : type),
+      fmt::format("architecture '{}' (model_type '{}') is not supported yet{}",
+                  architecture.empty() ? "unnamed" : architecture, type.empty() ? "none" : type, why),
       hint)
       .at(doc.path(), line, 0, doc.line_text(line));
 }
@@ -78,6 +78,22 @@ void refuse_unknown(const JsonView& view, const FamilyMap& family, const std::ve
   }
 }
 
+/// The first field beside a nested text model that may change the cost of a step (towers of other modalities
+/// first), or a fact of the text model that the nested object does not repeat; "" when there is none.
+std::string unknown_beside(const JsonView& top, const JsonView& inner, const FamilyMap& family,
+                           const std::string& nest) {
+  static const std::vector<std::string> harmless{"model_type", "architectures", "quantization_config",
+                                                 "orrery"};
+  std::string found;
+  for (const auto& key : top.keys()) {
+    const Json& value = top.value().at(key);
+    if (value.is_null() || key == nest || contains(harmless, key) || family.ignores(key)) continue;
+    if (family.reads(key) && inner.value().contains(key) && inner.value().at(key) == value) continue;
+    if (found.empty() || (key.ends_with("_config") && !found.ends_with("_config"))) found = key;
+  }
+  return found;
+}
+
 TextConfig find_text_config(const std::shared_ptr<const JsonDocument>& doc) {
   JsonView top(doc);
   for (const char* nest : {"text_config", "llm_config", "language_config"}) {
@@ -85,7 +101,9 @@ TextConfig find_text_config(const std::shared_ptr<const JsonDocument>& doc) {
     auto inner = top.object(nest);
     auto family = find_family(inner);
     if (!family) refuse_architecture(top, *doc);
-    refuse_unknown(top, *family, {nest, "model_type", "architectures", "quantization_config", "orrery"});
+    if (const auto beside = unknown_beside(top, inner, *family, nest); !beside.empty()) {
+      refuse_architecture(top, *doc, fmt::format(": '{}' beside its {} is not understood", beside, nest));
+    }
     return {std::move(inner), std::move(*family)};
   }
   auto family = find_family(top);

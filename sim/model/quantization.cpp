@@ -137,6 +137,7 @@ constexpr const char* kProvenanceKeys[] = {"version",
                                            "module_name_preceding_first_block",
                                            "pad_token_id",
                                            "use_cuda_fp16",
+                                           "pack_dtype",
                                            "model_seqlen",
                                            "meta",
                                            "format",
@@ -147,6 +148,13 @@ constexpr const char* kProvenanceKeys[] = {"version",
                                            "fmt",
                                            "scale_fmt",
                                            "weight_block_size"};
+
+/// Null and empty values say that something was not done.
+void ignore_empty(JsonView& view) {
+  for (const auto& key : view.keys()) {
+    if (view.value().at(key).empty()) view.ignore(key);
+  }
+}
 
 Formats packed_formats(JsonView& view, std::vector<std::string>& notes) {
   if (view.boolean_or("lm_head", false)) view.fail("lm_head", "a quantised LM head is not supported yet");
@@ -176,6 +184,7 @@ void read_quantization_config(JsonView view, Precision& quantised, std::vector<s
     check_excluded(view, key);
   }
   for (const char* key : kProvenanceKeys) view.ignore(key);
+  ignore_empty(view);
   if (method == "fp8" || method == "fbgemm_fp8") {
     apply({DType::fp8, DType::fp8}, quantised);
   } else if (method == "awq" || method == "gptq") {

@@ -132,11 +132,17 @@ TEST_CASE("which layers are windowed?") {
   }
 }
 
-TEST_CASE("is a nested text model read, and a tower beside it refused?") {
+TEST_CASE("is a nested text model read, and what changes its cost beside it refused?") {
   Json outer{{"model_type", "wrapper"}, {"architectures", {"WrapperForCausalLM"}}, {"text_config", llama()}};
   CHECK(import(outer).hidden == 1024);
+  outer["torch_dtype"] = "bfloat16";  // as the text model says itself
+  CHECK(refusal(outer) == "accepted");
+  outer["tie_word_embeddings"] = true;  // which it does not
+  CHECK_THAT(refusal(outer),
+             Catch::Contains("'WrapperForCausalLM'") && Catch::Contains("tie_word_embeddings"));
+  outer["image_token_index"] = 3;
   outer["vision_config"] = {{"depth", 24}};
-  CHECK_THAT(refusal(outer), Catch::Contains("vision_config"));
+  CHECK_THAT(refusal(outer), Catch::Contains("'vision_config' beside its text_config is not understood"));
 }
 
 TEST_CASE("how long a context does rope scaling allow?") {
@@ -191,6 +197,8 @@ TEST_CASE("what formats does a quantised checkpoint give?") {
     CHECK_THAT(refused({{"quant_method", "awq"}, {"bits", 3}}), Catch::Contains("found 3"));
     CHECK_THAT(refused({{"quant_method", "fp8"}, {"ignored_layers", {"model.layers.0.self_attn.q_proj"}}}),
                Catch::Contains("self_attn.q_proj"));
+    CHECK_THAT(refused({{"quant_method", "fp8"}, {"rotation", {}}, {"transform_config", Json::object()}}),
+               Catch::Contains("accepted"));
     CHECK_THAT(refused({{"quant_method", "fp8"}, {"rotation", true}}), Catch::Contains("rotation"));
   }
 }
