@@ -10,7 +10,6 @@
 
 #include "report/confidence.hpp"
 #include "report/metrics.hpp"
-#include "scenario/deployment.hpp"
 #include "scenario/headroom.hpp"
 
 namespace orrery {
@@ -129,6 +128,15 @@ std::optional<double> headroom(const Summary& s, const Deployment& d) {
   return rate;
 }
 
+/// What a run added to its pricer's account: a - b.
+TimeShares difference(TimeShares a, const TimeShares& b) {
+  for (const auto& [name, seconds] : b.by_class) a.by_class[name] -= seconds;
+  for (const auto& [key, seconds] : b.by_class_provenance) a.by_class_provenance[key] -= seconds;
+  for (std::size_t i = 0; i < a.by_provenance.size(); ++i) a.by_provenance[i] -= b.by_provenance[i];
+  a.host -= b.host;
+  return a;
+}
+
 Manifest make_manifest(const Scenario& s, const RunOptions& o, const Deployment& d, const RunResult& r) {
   Manifest m;
   m.argv = o.argv;
@@ -149,21 +157,23 @@ Manifest make_manifest(const Scenario& s, const RunOptions& o, const Deployment&
 
 }  // namespace
 
-RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
+RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunOptions& options) {
   const auto started = std::chrono::steady_clock::now();
-  Deployment d = deploy(scenario);
-  d.cluster.stop = options.stop;
+  ClusterConfig cluster = d.cluster;
+  cluster.stop = options.stop;
+  cluster.seed = scenario.seed;
   const RequestSourcePtr source = make_source(scenario.workload, scenario.seed);
   std::unique_ptr<RunDirectory> directory;
   if (!options.out.empty()) directory = std::make_unique<RunDirectory>(options.out);
   Recorders recorders(scenario, options, d, source->total());
+  const TimeShares before = d.pricer().shares();
 
   RunResult r;
-  r.simulation = simulate(d.cluster, *source, recorders.all());
+  r.simulation = simulate(cluster, *source, recorders.all());
   r.summary = recorders.metrics().summary(describe(scenario, d));
   r.summary.interrupted = r.simulation.interrupted;
   r.summary.warnings.insert(r.summary.warnings.begin(), d.warnings.begin(), d.warnings.end());
-  add_confidence(r.summary, d.pricer().shares(), *d.cost, kEngineLogSigma);
+  add_confidence(r.summary, difference(d.pricer().shares(), before), *d.cost, kEngineLogSigma);
   r.saturation_rps = headroom(r.summary, d);
   r.notes = source->notes();
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
@@ -174,6 +184,10 @@ RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
     directory->write_json("manifest.json", to_json(make_manifest(scenario, options, d, r)));
   }
   return r;
+}
+
+RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
+  return run_deployed(deploy(scenario), scenario, options);
 }
 
 OrderedJson to_json(const RunResult& r) {

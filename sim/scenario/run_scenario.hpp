@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "des/simulation.hpp"
 #include "report/run_directory.hpp"
 #include "report/summary.hpp"
 #include "report/writers.hpp"
+#include "scenario/deployment.hpp"
 #include "scenario/scenario.hpp"
 
 namespace orrery {
@@ -40,6 +40,11 @@ struct RunResult {
 /// Errors: ConfigError (a wrong scenario, a model that does not fit, a folder that cannot be written: found
 /// before the simulation starts).
 RunResult run_scenario(const Scenario& scenario, const RunOptions& options = {});
+
+/// The same on servers that deploy() has made of this scenario, or of one that differs in its workload, SLO,
+/// warm-up or seed only: many workloads share the pricer's tables. Not from two threads at once.
+RunResult run_deployed(const Deployment& deployment, const Scenario& scenario,
+                       const RunOptions& options = {});
 
 /// The summary as JSON: vLLM's keys, ours under "orrery" (saturation rate included).
 OrderedJson to_json(const RunResult& result);

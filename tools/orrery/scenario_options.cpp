@@ -34,13 +34,8 @@ ScenarioOptions::ScenarioOptions(Options& options, const std::vector<std::string
   }
 }
 
-Scenario ScenarioOptions::resolve(const std::string& file) const {
+Assignments ScenarioOptions::assignments(const std::string& engine) const {
   Assignments all;
-  if (!file.empty()) all = read_scenario_file(file);
-  std::string engine = orrery::resolve(all).engine;
-  for (const auto& flag : flags_) {
-    if (flag.name == "engine") engine = flag.value;
-  }
   warnings_.clear();
   for (const auto& text : engine_args_) {
     auto command = parse_engine_command(text, engine);
@@ -48,6 +43,18 @@ Scenario ScenarioOptions::resolve(const std::string& file) const {
     warnings_.insert(warnings_.end(), command.warnings.begin(), command.warnings.end());
   }
   all.insert(all.end(), flags_.begin(), flags_.end());
+  return all;
+}
+
+Scenario ScenarioOptions::resolve(const std::string& file) const {
+  Assignments all;
+  if (!file.empty()) all = read_scenario_file(file);
+  std::string engine = orrery::resolve(all).engine;
+  for (const auto& flag : flags_) {
+    if (flag.name == "engine") engine = flag.value;
+  }
+  const Assignments own = assignments(engine);
+  all.insert(all.end(), own.begin(), own.end());
   return orrery::resolve(all);
 }
 

@@ -23,7 +23,9 @@ class ScenarioOptions {
 
   /// Layers: built-in defaults < scenario file (`file`, "" = none) < --engine-args < flags.
   Scenario resolve(const std::string& file = {}) const;
-  /// Warnings about pasted engine arguments, after resolve().
+  /// The pasted arguments and flags alone, to be applied over something else.
+  Assignments assignments(const std::string& engine = "vllm") const;
+  /// Warnings about pasted engine arguments, after resolve() or assignments().
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
