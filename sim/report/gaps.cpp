@@ -49,43 +49,40 @@ void GapDistribution::add(Ps first, Ps slope, std::int64_t steps, std::int64_t s
 }
 
 void GapDistribution::spread(const Progression& p, Histogram& histogram) {
-  const auto weight = static_cast<std::uint64_t>(p.seqs);
-  std::int64_t done = 0;
-  while (done < p.steps) {
-    const std::int64_t gap = p.first + p.slope * done;
-    const auto bin = Histogram::bin_of(static_cast<double>(gap));
-    const auto last = static_cast<std::int64_t>(Histogram::upper_edge(bin)) - 1;
-    const std::int64_t upto = p.slope == 0 ? p.steps : count_up_to(p.first, p.slope, p.steps, last);
-    histogram.add_to_bin(bin, weight * static_cast<std::uint64_t>(upto - done));
-    done = upto;
-  }
+  histogram.add_progression(static_cast<double>(p.first), static_cast<double>(p.slope), p.steps,
+                            static_cast<std::uint64_t>(p.seqs));
 }
 
-std::int64_t GapDistribution::nth(std::uint64_t rank, const Histogram& histogram) const {
+GapDistribution::Nth GapDistribution::nth(std::uint64_t rank, const Histogram& histogram) const {
   const auto place = histogram.place(rank);
   auto low = static_cast<std::int64_t>(Histogram::lower_edge(place.bin));
   auto high = static_cast<std::int64_t>(Histogram::upper_edge(place.bin)) - 1;
-  std::vector<const Progression*> crossing;
+  const auto up_to = [](const Progression& p, std::int64_t gap) {
+    return static_cast<std::uint64_t>(p.seqs) *
+           static_cast<std::uint64_t>(count_up_to(p.first, p.slope, p.steps, gap));
+  };
+  std::vector<Progression> crossing;
+  std::uint64_t shorter = 0;  // gaps of `crossing` that end before the bin; place.before has them too
   for (const auto& p : kept_) {
-    if (p.first <= high && p.first + p.slope * (p.steps - 1) >= low) crossing.push_back(&p);
+    if (p.first > high || p.first + p.slope * (p.steps - 1) < low) continue;
+    crossing.push_back(p);
+    shorter += up_to(p, low - 1);
   }
-  // The smallest value with more than `rank` gaps at or below it.
-  const auto below = low - 1;
+  const auto count = [&](std::int64_t gap) {
+    std::uint64_t n = place.before - shorter;
+    for (const auto& p : crossing) n += up_to(p, gap);
+    return n;
+  };
+  // The shortest gap with more than `rank` gaps up to it.
   while (low < high) {
     const std::int64_t probe = low + (high - low) / 2;
-    std::uint64_t count = place.before;
-    for (const auto* p : crossing) {
-      count += static_cast<std::uint64_t>(p->seqs) *
-               static_cast<std::uint64_t>(count_up_to(p->first, p->slope, p->steps, probe) -
-                                          count_up_to(p->first, p->slope, p->steps, below));
-    }
-    if (count > rank) {
+    if (count(probe) > rank) {
       high = probe;
     } else {
       low = probe + 1;
     }
   }
-  return low;
+  return {low, count(low)};
 }
 
 MetricStats GapDistribution::stats(std::span<const double> percentiles, PercentileMethod method) const {
@@ -98,18 +95,21 @@ MetricStats GapDistribution::stats(std::span<const double> percentiles, Percenti
   Histogram from_kept;
   for (const auto& p : kept_) spread(p, from_kept);
   const Histogram& histogram = exact_ ? from_kept : histogram_;
-  const auto at = [&](std::int64_t rank) {
-    const auto r = static_cast<std::uint64_t>(rank);
-    return exact_ ? to_ms(Ps(nth(r, histogram))) : Histogram::middle(histogram.place(r).bin) * 1e-9;
-  };
   const auto quantile = [&](double percent) {
     if (gaps_ == 0) return std::numeric_limits<double>::quiet_NaN();
     const auto rank = quantile_rank(out.samples, percent / 100, method);
-    const double low = at(rank.below);
-    return rank.weight == 0 ? low : low + rank.weight * (at(rank.above) - low);
+    const auto below = static_cast<std::uint64_t>(rank.below), above = static_cast<std::uint64_t>(rank.above);
+    if (!exact_) return Histogram::middle(histogram.place(below).bin) * 1e-9;
+    const Nth low = nth(below, histogram);
+    if (rank.weight == 0 || above < low.up_to) return to_ms(Ps(low.gap));
+    const double from = to_ms(Ps(low.gap)), to = to_ms(Ps(nth(above, histogram).gap));
+    return from + rank.weight * (to - from);
   };
   for (const double percent : percentiles) out.percentiles.emplace_back(percent, quantile(percent));
-  out.median = quantile(50);
+  const auto listed = std::find(percentiles.begin(), percentiles.end(), 50.0);
+  out.median = listed == percentiles.end()
+                   ? quantile(50)
+                   : out.percentiles[static_cast<std::size_t>(listed - percentiles.begin())].second;
   return out;
 }
 

@@ -30,8 +30,13 @@ class GapDistribution {
   };
   using Histogram = LogHistogram<std::uint64_t, 10>;  // picoseconds; bin edges are whole numbers
 
+  /// An order statistic, and how many gaps are at most that long.
+  struct Nth {
+    std::int64_t gap;
+    std::uint64_t up_to;
+  };
   static void spread(const Progression& p, Histogram& histogram);
-  std::int64_t nth(std::uint64_t rank, const Histogram& histogram) const;
+  Nth nth(std::uint64_t rank, const Histogram& histogram) const;
 
   std::size_t max_exact_;
   bool exact_ = true;

@@ -32,7 +32,7 @@ class LoadOverTime {
   }
 
  private:
-  using Histogram = LogHistogram<double, -11>;
+  using Histogram = LogHistogram<double, -11, 10>;  // counts up to 1024 are exact
   Histogram histogram_;
   double integral_ = 0, peak_ = 0;
 };

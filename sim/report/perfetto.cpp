@@ -1,16 +1,17 @@
 #include "report/perfetto.hpp"
 
-#include <protozero/buffer_fixed.hpp>
-#include <protozero/pbf_writer.hpp>
+#include "report/protobuf_message.hpp"
 
 namespace orrery {
 
 namespace {
 
-using Message = protozero::basic_pbf_writer<protozero::fixed_size_buffer_adaptor>;
+using Message = ProtobufMessage;
 
-constexpr std::size_t kMaxPacket = 2048;  // every packet here is far smaller
-constexpr std::uint32_t kSequence = 1;    // one writer, one packet sequence
+constexpr std::size_t kMaxPacket = 4096;
+constexpr std::size_t kMaxText =
+    1024;  // of the caller's; names of our own and numbers take less than the rest
+constexpr std::uint32_t kSequence = 1;  // one writer, one packet sequence
 
 // Field numbers of perfetto's protos (trace_packet.proto, track_descriptor.proto, track_event.proto,
 // debug_annotation.proto, interned_data.proto).
@@ -18,13 +19,13 @@ namespace packet_field {
 constexpr int timestamp = 8, sequence_id = 10, track_event = 11, interned_data = 12, sequence_flags = 13,
               track_descriptor = 60;
 }
-namespace descriptor {
+namespace descriptor_field {
 constexpr int uuid = 1, name = 2, process = 3, parent_uuid = 5, counter = 8, child_ordering = 11,
               sibling_order_rank = 12, description = 14, process_ordering = 19;
 constexpr int pid = 1, process_name = 6;  // ProcessDescriptor
 constexpr int counter_unit_name = 6;      // CounterDescriptor
 constexpr int explicit_children = 3, explicit_processes = 1;
-}  // namespace descriptor
+}  // namespace descriptor_field
 namespace track_event {
 constexpr int annotations = 4, type = 9, name_iid = 10, track_uuid = 11, name = 23, counter_value = 30,
               double_counter_value = 44;
@@ -47,17 +48,19 @@ template <std::size_t N>
 void intern(Message& data, int field, const std::string_view (&names)[N]) {
   std::uint64_t iid = 0;
   for (const auto name : names) {
-    Message entry{data, static_cast<protozero::pbf_tag_type>(field)};
-    entry.add_uint64(interned::iid, ++iid);
-    entry.add_string(interned::name, name.data(), name.size());
+    data.nested(field, [&](Message& entry) {
+      entry.integer(interned::iid, ++iid);
+      entry.text(interned::name, name);
+    });
   }
 }
 
 void annotate(Message& event, PerfettoWriter::Annotations args) {
   for (const auto& arg : args) {
-    Message annotation{event, track_event::annotations};
-    annotation.add_uint64(track_event::annotation_name_iid, static_cast<std::uint64_t>(arg.name));
-    annotation.add_int64(track_event::annotation_int, arg.value);
+    event.nested(track_event::annotations, [&](Message& annotation) {
+      annotation.integer(track_event::annotation_name_iid, static_cast<std::uint64_t>(arg.name));
+      annotation.integer(track_event::annotation_int, static_cast<std::uint64_t>(arg.value));
+    });
   }
 }
 
@@ -65,90 +68,92 @@ void annotate(Message& event, PerfettoWriter::Annotations args) {
 
 template <class Fill>
 void PerfettoWriter::packet(Fill&& fill) {
-  char* const start = file_.reserve(kMaxPacket);
-  protozero::fixed_size_buffer_adaptor buffer{start, kMaxPacket};
-  {
-    Message trace{buffer};
-    Message one{trace, 1};
-    one.add_uint32(packet_field::sequence_id, kSequence);
+  Message trace{file_.reserve(kMaxPacket)};
+  trace.nested(1, [&](Message& one) {
+    one.integer(packet_field::sequence_id, kSequence);
     fill(one);
-  }
-  file_.commit(start + buffer.size());
+  });
+  file_.commit(trace.end());
 }
 
 template <class Fill>
 void PerfettoWriter::event(std::uint64_t track, Ps time, int type, Fill&& fill) {
   packet([&](Message& one) {
-    one.add_uint64(packet_field::timestamp, static_cast<std::uint64_t>(time.value / 1000));  // ns
-    one.add_uint32(packet_field::sequence_flags, kNeedsIncrementalState);
-    Message e{one, packet_field::track_event};
-    e.add_int32(track_event::type, type);
-    e.add_uint64(track_event::track_uuid, track);
-    fill(e);
+    one.integer(packet_field::timestamp, static_cast<std::uint64_t>(time.value / 1000));  // ns
+    one.integer(packet_field::sequence_flags, kNeedsIncrementalState);
+    one.nested(packet_field::track_event, [&](Message& e) {
+      e.integer(track_event::type, type);
+      e.integer(track_event::track_uuid, track);
+      fill(e);
+    });
+  });
+}
+
+template <class Fill>
+void PerfettoWriter::descriptor(std::uint64_t uuid, Fill&& fill) {
+  packet([&](Message& one) {
+    one.nested(packet_field::track_descriptor, [&](Message& d) {
+      d.integer(descriptor_field::uuid, uuid);
+      fill(d);
+    });
   });
 }
 
 PerfettoWriter::PerfettoWriter(const std::string& path) : file_(path) {
   packet([](Message& one) {
-    one.add_uint32(packet_field::sequence_flags, kIncrementalStateCleared);
-    Message data{one, packet_field::interned_data};
-    intern(data, interned::event_names, kNames);
-    intern(data, interned::annotation_names, kArgs);
+    one.integer(packet_field::sequence_flags, kIncrementalStateCleared);
+    one.nested(packet_field::interned_data, [](Message& data) {
+      intern(data, interned::event_names, kNames);
+      intern(data, interned::annotation_names, kArgs);
+    });
   });
-  packet([](Message& one) {
-    Message root{one, packet_field::track_descriptor};
-    root.add_uint64(descriptor::uuid, 0);
-    root.add_int32(descriptor::process_ordering, descriptor::explicit_processes);
+  descriptor(0, [](Message& root) {
+    root.integer(descriptor_field::process_ordering, descriptor_field::explicit_processes);
   });
 }
 
 void PerfettoWriter::process(std::uint64_t uuid, std::int64_t pid, std::string_view name, int rank) {
-  packet([&](Message& one) {
-    Message d{one, packet_field::track_descriptor};
-    d.add_uint64(descriptor::uuid, uuid);
-    d.add_int32(descriptor::child_ordering, descriptor::explicit_children);
-    d.add_int32(descriptor::sibling_order_rank, rank);
-    Message p{d, descriptor::process};
-    p.add_int64(descriptor::pid, pid);
-    p.add_string(descriptor::process_name, name.data(), name.size());
+  descriptor(uuid, [&](Message& d) {
+    d.integer(descriptor_field::child_ordering, descriptor_field::explicit_children);
+    d.integer(descriptor_field::sibling_order_rank, rank);
+    d.nested(descriptor_field::process, [&](Message& p) {
+      p.integer(descriptor_field::pid, pid);
+      p.text(descriptor_field::process_name, name.substr(0, kMaxText));
+    });
   });
 }
 
 void PerfettoWriter::track(std::uint64_t uuid, std::uint64_t parent, std::string_view name, int rank,
                            std::string_view help) {
-  packet([&](Message& one) {
-    Message d{one, packet_field::track_descriptor};
-    d.add_uint64(descriptor::uuid, uuid);
-    d.add_uint64(descriptor::parent_uuid, parent);
-    d.add_string(descriptor::name, name.data(), name.size());
-    d.add_int32(descriptor::sibling_order_rank, rank);
-    if (!help.empty()) d.add_string(descriptor::description, help.data(), help.size());
+  descriptor(uuid, [&](Message& d) {
+    d.integer(descriptor_field::parent_uuid, parent);
+    d.text(descriptor_field::name, name.substr(0, kMaxText));
+    d.integer(descriptor_field::sibling_order_rank, rank);
+    if (!help.empty()) d.text(descriptor_field::description, help.substr(0, kMaxText));
   });
 }
 
 void PerfettoWriter::counter(std::uint64_t uuid, std::uint64_t parent, std::string_view name, int rank,
                              std::string_view unit) {
-  packet([&](Message& one) {
-    Message d{one, packet_field::track_descriptor};
-    d.add_uint64(descriptor::uuid, uuid);
-    d.add_uint64(descriptor::parent_uuid, parent);
-    d.add_string(descriptor::name, name.data(), name.size());
-    d.add_int32(descriptor::sibling_order_rank, rank);
-    Message c{d, descriptor::counter};
-    c.add_string(descriptor::counter_unit_name, unit.data(), unit.size());
+  descriptor(uuid, [&](Message& d) {
+    d.integer(descriptor_field::parent_uuid, parent);
+    d.text(descriptor_field::name, name.substr(0, kMaxText));
+    d.integer(descriptor_field::sibling_order_rank, rank);
+    d.nested(descriptor_field::counter,
+             [&](Message& c) { c.text(descriptor_field::counter_unit_name, unit.substr(0, kMaxText)); });
   });
 }
 
 void PerfettoWriter::begin(std::uint64_t track, Ps time, Name name, Annotations args) {
   event(track, time, track_event::begin, [&](Message& e) {
-    e.add_uint64(track_event::name_iid, static_cast<std::uint64_t>(name));
+    e.integer(track_event::name_iid, static_cast<std::uint64_t>(name));
     annotate(e, args);
   });
 }
 
 void PerfettoWriter::begin(std::uint64_t track, Ps time, std::string_view name, Annotations args) {
   event(track, time, track_event::begin, [&](Message& e) {
-    e.add_string(track_event::name, name.data(), name.size());
+    e.text(track_event::name, name.substr(0, kMaxText));
     annotate(e, args);
   });
 }
@@ -159,19 +164,19 @@ void PerfettoWriter::end(std::uint64_t track, Ps time) {
 
 void PerfettoWriter::instant(std::uint64_t track, Ps time, Name name, Annotations args) {
   event(track, time, track_event::instant, [&](Message& e) {
-    e.add_uint64(track_event::name_iid, static_cast<std::uint64_t>(name));
+    e.integer(track_event::name_iid, static_cast<std::uint64_t>(name));
     annotate(e, args);
   });
 }
 
 void PerfettoWriter::count(std::uint64_t track, Ps time, std::int64_t value) {
   event(track, time, track_event::counter,
-        [&](Message& e) { e.add_int64(track_event::counter_value, value); });
+        [&](Message& e) { e.integer(track_event::counter_value, static_cast<std::uint64_t>(value)); });
 }
 
 void PerfettoWriter::count(std::uint64_t track, Ps time, double value) {
   event(track, time, track_event::counter,
-        [&](Message& e) { e.add_double(track_event::double_counter_value, value); });
+        [&](Message& e) { e.real(track_event::double_counter_value, value); });
 }
 
 }  // namespace orrery

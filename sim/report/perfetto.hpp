@@ -12,7 +12,7 @@ namespace orrery {
 
 /// Streams a native Perfetto trace: a sequence of TracePacket messages (perfetto/protos/perfetto/trace). Only
 /// what a timeline needs: processes, tracks, counters, nested slices, instants. Tracks must be described
-/// before they are used; times on one track must not decrease.
+/// before they are used; times on one track must not decrease. Texts are cut at 1024 bytes.
 class PerfettoWriter {
  public:
   /// Names that occur on many slices are written once and referred to by number.
@@ -57,6 +57,8 @@ class PerfettoWriter {
  private:
   template <class Fill>
   void packet(Fill&& fill);
+  template <class Fill>
+  void descriptor(std::uint64_t uuid, Fill&& fill);
   template <class Fill>
   void event(std::uint64_t track, Ps time, int type, Fill&& fill);
 
