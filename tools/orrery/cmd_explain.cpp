@@ -1,0 +1,159 @@
+#include <cstdio>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "command.hpp"
+#include "options.hpp"
+#include "report/text.hpp"
+#include "scenario/deployment.hpp"
+#include "scenario_options.hpp"
+#include "step_table.hpp"
+
+namespace orrery {
+namespace {
+
+/// The step a user asks about.
+struct StepQuestion {
+  std::int64_t batch = 0;  ///< sequences that decode
+  Tokens ctx = 0;          ///< tokens each of them reads
+  Tokens prefill = 0, past = 0;
+};
+
+void check(const StepQuestion& q, const Deployment& server) {
+  if (q.batch == 0 && q.prefill == 0) {
+    throw ConfigError("no step to explain: it has neither decoding sequences nor a prompt",
+                      "--batch 32 --ctx 2048 for a decode step, --prefill 4096 for a prompt, or both",
+                      ExitCode::usage);
+  }
+  if (q.batch > 0 && q.ctx == 0) {
+    throw ConfigError(
+        fmt::format("{} sequences decode, and how much context each reads is not said", q.batch),
+        "--ctx N: tokens in the KV cache, the new one included", ExitCode::usage);
+  }
+  const Tokens longest = std::max(q.ctx, q.prefill + q.past);
+  if (longest > server.max_model_len) {
+    throw ConfigError(fmt::format("a context of {} tokens is beyond the {} of {}", grouped(longest),
+                                  grouped(server.max_model_len), server.model.name));
+  }
+}
+
+BatchShape shape_of(const StepQuestion& q, const ModelSpec& model) {
+  BatchShape shape;
+  shape.decode_seqs = q.batch;
+  shape.decode_context = q.batch * q.ctx;
+  for (const Tokens window : model.windows())
+    shape.windowed_context.push_back(q.batch * std::min(q.ctx, window));
+  if (q.prefill > 0) shape.chunks.push_back({q.prefill, q.past});
+  return shape;
+}
+
+/// "one step of 32 sequences at 2,048 tokens, beside 512 prompt tokens after 1,024".
+std::string describe(const StepQuestion& q) {
+  std::string out = "one step of ";
+  if (q.batch > 0) {
+    out += fmt::format("{} decoding sequence{} at {} tokens", grouped(q.batch), q.batch == 1 ? "" : "s",
+                       grouped(q.ctx));
+  }
+  if (q.prefill > 0) {
+    out += fmt::format("{}{} prompt tokens", q.batch > 0 ? " and " : "", grouped(q.prefill));
+    if (q.past > 0) out += fmt::format(" after {} cached", grouped(q.past));
+  }
+  return out;
+}
+
+std::string notes(const StepQuestion& q, const Deployment& server) {
+  std::string out;
+  const Tokens budget = server.settings.max_num_batched_tokens;
+  if (q.batch + q.prefill > budget) {
+    out += fmt::format(" {} would split this over several steps: max_num_batched_tokens is {}.\n",
+                       server.engine.id(), grouped(budget));
+  }
+  if (q.batch > server.settings.max_num_seqs) {
+    out += fmt::format(" {} would not run this many at once: max_num_seqs is {}.\n", server.engine.id(),
+                       grouped(server.settings.max_num_seqs));
+  }
+  if (q.batch * q.ctx > server.kv.tokens()) {
+    out += fmt::format(" The KV cache holds {} tokens: this set needs {}.\n", grouped(server.kv.tokens()),
+                       grouped(q.batch * q.ctx));
+  }
+  return out;
+}
+
+/// What the step yields: "3,315 output tok/s (104 per sequence)".
+std::string rates(const StepQuestion& q, double step_s) {
+  std::string out;
+  if (q.batch > 0) {
+    out += fmt::format(" {} output tok/s ({} per sequence)",
+                       grouped(static_cast<double>(q.batch) / step_s, 0), brief(1 / step_s));
+  }
+  if (q.prefill > 0) {
+    out += fmt::format("{} {} prompt tok/s", out.empty() ? "" : ",",
+                       grouped(static_cast<double>(q.prefill) / step_s, 0));
+  }
+  return out + " if every step is like this one.\n";
+}
+
+void print_json(const StepQuestion& q, const Deployment& server, const BatchShape& shape,
+                const StepTable& table) {
+  Json out = {{"model", server.model.name},
+              {"gpu", server.device.name},
+              {"engine", server.engine.id()},
+              {"tensor_parallel_size", server.lowering.shard.tp},
+              {"batch", q.batch},
+              {"context", q.ctx},
+              {"prefill", q.prefill},
+              {"past", q.past},
+              {"tokens", shape.tokens()},
+              {"padded_tokens", server.pricer().plan().padded(shape.tokens(), q.prefill > 0)}};
+  out.update(to_json(table));
+  std::printf("%s\n", out.dump(2).c_str());
+}
+
+int step(const std::vector<std::string>& args) {
+  StepQuestion q;
+  Options options(
+      "explain step",
+      "Where the time of one engine step goes: each operator's FLOPs, bytes, time and what bounds it.");
+  options.group("step", "Step")
+      .value("batch,b", q.batch, "N", "sequences that decode one token each")
+      .value("ctx", q.ctx, "N", "tokens each of them reads from the KV cache")
+      .value("prefill", q.prefill, "N", "prompt tokens computed in the same step")
+      .value("past", q.past, "N", "tokens of that prompt that are already in the KV cache");
+  ScenarioOptions scenario(options, {"model", "engine"});
+  options.example("orrery explain step -m llama-3.1-8b -g h100-sxm --batch 32 --ctx 2048")
+      .example("orrery explain step -m llama-3.1-70b -g h100-sxm -tp 8 --prefill 8k --past 16k");
+  if (!options.parse(args)) return 0;
+  const Deployment server = deploy(scenario.resolve());
+  check(q, server);
+  const BatchShape shape = shape_of(q, server.model);
+  const StepTable table = step_table(server.pricer().explain(shape), server.device, server.topology);
+  if (options.output().json) {
+    print_json(q, server, shape, table);
+    return 0;
+  }
+  RenderOptions how = render_options_for(STDOUT_FILENO);
+  how.color = options.output().color_stdout();
+  fmt::print(
+      "{} on {}{}, {}: {}{}\n\n", server.model.name, server.device.name,
+      server.lowering.shard.tp > 1 ? fmt::format(" (tp {}, times of one GPU)", server.lowering.shard.tp) : "",
+      server.engine.id(), describe(q),
+      server.pricer().plan().padded(shape.tokens(), q.prefill > 0) > shape.tokens()
+          ? fmt::format(" (padded to a graph of {})",
+                        server.pricer().plan().padded(shape.tokens(), q.prefill > 0))
+          : "");
+  fmt::print("{}{}{}", render(table, server.device, how), rates(q, table.total_s), notes(q, server));
+  for (const auto& warning : server.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  return 0;
+}
+
+int run(const std::vector<std::string>& args) {
+  return dispatch("explain", "Why a prediction is what it is.",
+                  {{"step", "the kernels of one engine step and what bounds them", step}}, args);
+}
+
+const Registration<Commands> registered{"explain", "why a step takes as long as it does, kernel by kernel",
+                                        run};
+
+}  // namespace
+}  // namespace orrery
