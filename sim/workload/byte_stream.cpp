@@ -188,14 +188,14 @@ ByteStreamPtr ByteSource::open() const {
 
 std::string ByteSource::head(std::size_t bytes) const {
   const auto stream = open();
-  std::string text(bytes, '\0');
-  std::size_t filled = 0;
-  while (filled < bytes) {
-    const std::size_t n = stream->read(text.data() + filled, bytes - filled);
+  std::string text;
+  while (text.size() < bytes) {
+    const std::size_t before = text.size();
+    text.resize(std::min(bytes, before + (64 << 10)));
+    const std::size_t n = stream->read(text.data() + before, text.size() - before);
+    text.resize(before + n);
     if (n == 0) break;
-    filled += n;
   }
-  text.resize(filled);
   return text;
 }
 

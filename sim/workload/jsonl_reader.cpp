@@ -11,11 +11,15 @@ namespace orrery {
 
 void JsonLines::parse() {
   std::size_t bad_byte = 0;
+  bool too_large = false;
   try {
     value_ = Json::parse(text_.begin(), text_.end());
   } catch (const Json::parse_error& e) {
     bad_byte = std::min(e.byte, text_.size() + 1);
+  } catch (const Json::out_of_range&) {  // a number beyond the range of double
+    too_large = true;
   }
+  if (too_large) lines_.bad_row(text_, 1, "the line holds a number that is too large");
   if (bad_byte > 0) lines_.bad_row(text_, bad_byte, "the line is not valid JSON");
   if (!value_.is_object()) lines_.bad_row(text_, 1, "expected one JSON object per line");
 }

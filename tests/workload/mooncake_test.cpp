@@ -49,6 +49,7 @@ TEST_CASE("is each malformed Mooncake row refused with its place?") {
       {R"({"timestamp": 1, "input_length": 0655, "output_length": 52})", "not valid JSON"},
       {R"({"timestamp": 1, "input_length": 6)", "not valid JSON"},
       {R"({"timestamp": NaN, "input_length": 655, "output_length": 52})", "not valid JSON"},
+      {R"({"timestamp": 1e999, "input_length": 655, "output_length": 52})", "too large"},
       {R"([1, 2])", "one JSON object per line"},
       {R"({"timestamp": -1, "input_length": 655, "output_length": 52})", "timestamp: expected milliseconds"},
       {R"({"timestamp": "1", "input_length": 655, "output_length": 52})", "timestamp: expected a number"},
