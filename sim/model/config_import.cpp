@@ -199,10 +199,10 @@ Tokens context_length(JsonView& view, FieldReader& read) {
 /// Formats of an unquantised checkpoint: its dtype, except that servers run fp32 ones in bf16.
 Precision stored_precision(FieldReader& read, std::vector<std::string>& notes) {
   const std::string given = read.text("dtype");
-  if (given.empty()) notes.push_back("no dtype is given: bf16 assumed");
+  if (given.empty()) notes.emplace_back("no dtype is given: bf16 assumed");
   DType type = given.empty() ? DType::bf16 : parse_dtype(given);
   if (type == DType::fp32) {
-    notes.push_back("stored in fp32, served in bf16");
+    notes.emplace_back("stored in fp32, served in bf16");
     type = DType::bf16;
   }
   if (bytes_per_element(type) != 2) {

@@ -44,7 +44,7 @@ std::shared_ptr<const JsonDocument> quantisation_beside(const std::string& confi
   return fs::exists(path) ? JsonDocument::load(path) : nullptr;
 }
 
-ModelSpec load_path(const std::string& path, std::string name) {
+ModelSpec load_path(const std::string& path, const std::string& name) {
   return import_config(JsonDocument::load(path), name, quantisation_beside(path));
 }
 
@@ -101,7 +101,7 @@ ModelSpec load_model(const std::string& name_or_path) {
   }
   auto model = load_path(fmt::format("{}/models/{}/config.json", data_dir(), name), name);
   if (lower(name_or_path).ends_with("-fp8")) {
-    model.notes.push_back("number formats are chosen apart from the name: its '-FP8' changes nothing");
+    model.notes.emplace_back("number formats are chosen apart from the name: its '-FP8' changes nothing");
   }
   return model;
 }

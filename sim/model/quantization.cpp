@@ -109,7 +109,7 @@ void read_kv_scheme(JsonView& view, const char* key, Precision& precision, std::
   }
   if (format != DType::fp8) view.fail(key, "only an fp8 KV cache is supported");
   precision.kv_cache = format;
-  notes.push_back("the checkpoint asks for an fp8 KV cache");
+  notes.emplace_back("the checkpoint asks for an fp8 KV cache");
 }
 
 /// How a checkpoint was made and packed, which no kernel's cost depends on.
