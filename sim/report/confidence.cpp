@@ -3,22 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/error.hpp"
-#include "ops/kernel_classes.hpp"
+#include "cost/intervals.hpp"
 
 namespace orrery {
 
 namespace {
 
-/// Two-sided normal quantile: |z| <= z(level) with probability `level`. Bisection of erf; called once a run.
-double two_sided_z(double level) {
-  double low = 0, high = 10;
-  for (int i = 0; i < 60; ++i) {
-    const double mid = (low + high) / 2;
-    (std::erf(mid / std::sqrt(2.0)) < level ? low : high) = mid;
-  }
-  return low;
-}
+constexpr double kMostAmplified = 10;
 
 double total_time(const TimeShares& shares) {
   double total = shares.host;
@@ -26,25 +17,15 @@ double total_time(const TimeShares& shares) {
   return total;
 }
 
-double step_log_sigma(const TimeShares& shares, const KernelCostModel& cost, double engine_log_sigma,
-                      double total) {
-  std::map<std::string, double> by_class;  // share times sigma, fully correlated within a class
-  for (const auto& [key, seconds] : shares.by_class_provenance) {
-    const KernelClass& cls = *Registry<KernelClasses>::find(key.first).make;
-    by_class[key.first] += seconds / total * cost.error(cls, key.second).log_sigma;
-  }
-  double variance = engine_log_sigma * engine_log_sigma;
-  for (const auto& [cls, sigma] : by_class) variance += sigma * sigma;
-  return std::sqrt(variance);
-}
-
-double busy_share(const Summary& s) {
-  double busy = 0, total = 0;
-  for (const auto& g : s.gpu) {
-    busy += g.decode_s + g.prefill_s;
-    total += g.decode_s + g.prefill_s + g.idle_s;
-  }
-  return total > 0 ? busy / total : 0;
+/// How busy the busiest of the things is that a request can wait for: the GPU's time for prompts, the slots
+/// of the batch, the KV blocks. A GPU that decodes for a few users is busy all the time and keeps no one
+/// waiting.
+double occupancy(const Summary& s) {
+  double prefill = 0, total = 0;
+  for (const auto& g : s.gpu) prefill += g.prefill_s, total += g.decode_s + g.prefill_s + g.idle_s;
+  const double slots =
+      s.info.max_num_seqs > 0 ? s.running.mean / static_cast<double>(s.info.max_num_seqs) : 0;
+  return std::max({total > 0 ? prefill / total : 0, slots, s.kv_used.mean});
 }
 
 /// d log(metric) / d log(step time), for the metrics that are not made of steps alone.
@@ -54,14 +35,16 @@ struct Sensitivity {
 
 Sensitivity sensitivity(const Summary& s) {
   Sensitivity out;
-  const double rho = busy_share(s);
-  const double amplified = std::min(10.0, 1 + rho / std::max(1e-9, 1 - rho));
+  // Served at the pace of the server, not of the arrivals: closed loops and all at once. Waits are then
+  // proportional to step times; in an open loop they grow without bound towards saturation.
+  const bool all_at_once = s.info.request_rate && std::isinf(*s.info.request_rate);
+  const bool open_loop = !s.info.max_concurrency && !all_at_once;
+  if (!open_loop || s.stability.unstable) out.throughput = 1;
+  const double rho = s.stability.unstable ? 1 : occupancy(s);
+  const double amplified = open_loop ? std::min(kMostAmplified, 1 / std::max(1e-9, 1 - rho)) : 1;
   const double ttft = s[Metric::ttft].mean, e2el = s[Metric::e2el].mean;
   if (ttft > 0) out.ttft = (s.queue_ms * amplified + s.prefill_ms) / ttft;
   if (e2el > 0) out.e2el = (out.ttft * ttft + (e2el - ttft)) / e2el;
-  // Served at the pace of the server, not of the arrivals: closed loops, all at once, or overload.
-  const bool all_at_once = s.info.request_rate && std::isinf(*s.info.request_rate);
-  if (s.info.max_concurrency || all_at_once || s.stability.unstable) out.throughput = 1;
   return out;
 }
 
@@ -81,7 +64,6 @@ void add_shares(TimeShares& a, const TimeShares& b) {
 
 void add_confidence(Summary& s, const TimeShares& shares, const KernelCostModel& cost,
                     double engine_log_sigma, double level) {
-  ORRERY_CHECK(level > 0 && level < 1, "a confidence level is between 0 and 1");
   const double total = total_time(shares);
   if (total <= 0) return;
   Confidence c;
@@ -96,7 +78,7 @@ void add_confidence(Summary& s, const TimeShares& shares, const KernelCostModel&
         shares.by_provenance[static_cast<std::size_t>(p)] / device;
   }
 
-  const double half = two_sided_z(level) * step_log_sigma(shares, cost, engine_log_sigma, total);
+  const double half = two_sided_z(level) * relative_sigma(shares, cost, engine_log_sigma);
   c.step_time_error = std::exp(half) - 1;
   const auto k = sensitivity(s);
   const double factors[kMetricCount] = {k.ttft, 1, 1, k.e2el};

@@ -8,10 +8,11 @@ namespace orrery {
 /// Fills summary.confidence and the intervals of TTFT, TPOT, ITL and E2E from the time shares of a run (sum
 /// those of its pricers with add_shares) and the cost model's held-out errors.
 ///
-/// First order: the residuals of a kernel class are one common factor in a run, classes are independent, and
-/// so is an engine factor of `engine_log_sigma` (held-out servers); sigma^2 = sum_c (share_c sigma_c)^2 +
-/// sigma_engine^2. Queueing amplifies it: a wait scales like S/(1 - rho), so TTFT and E2E use, for the share
-/// of their mean that is queueing, 1 + rho/(1 - rho) with rho the busy share of the GPU (capped at 10).
+/// First order (cost/intervals.hpp): a metric made of step times has the relative error of a step, with
+/// `engine_log_sigma` the engine's part of it. TTFT's front end has none. Time in the queue has more in an
+/// open loop: a wait like rho/(1 - rho) changes 1/(1 - rho) times as much as the step time (capped at 10),
+/// rho being the occupancy of the busiest of what a request waits for: GPU time for prompts, batch slots, KV
+/// blocks. Throughput follows the step time only where the server sets the pace.
 void add_confidence(Summary& summary, const TimeShares& shares, const KernelCostModel& cost,
                     double engine_log_sigma, double level = 0.9);
 

@@ -39,6 +39,9 @@ std::string circumstances(const Summary& s, const RenderOptions& options) {
 struct Verdict {
   std::string badge;  // "" = there is nothing to judge
   std::string text;
+  std::string how = {};  // circumstances, in parentheses
+
+  std::string line() const { return badge.empty() ? text : fmt::format("{}  {}", badge, text); }
 };
 
 Verdict verdict(const Summary& s, const RenderOptions& options, const Style& style) {
@@ -50,15 +53,24 @@ Verdict verdict(const Summary& s, const RenderOptions& options, const Style& sty
   }
   if (s.stability.unstable) {
     return {style.yellow("UNSTABLE"),
-            fmt::format("{} cannot keep up with {}: {:.1f} req/s arrive per replica, {:.1f} are served ({})",
-                        where, what, s.stability.arrival_rps_per_replica, s.stability.served_rps_per_replica,
-                        how)};
+            fmt::format("{} cannot keep up with {}: {:.1f} req/s arrive per replica, {:.1f} are served",
+                        where, what, s.stability.arrival_rps_per_replica, s.stability.served_rps_per_replica),
+            how};
   }
   if (!s.slo_met()) {
-    return {style.red("FAIL"), fmt::format("{} misses the SLO on {} ({})", where, what, how)};
+    return {style.red("FAIL"), fmt::format("{} misses the SLO on {}", where, what), how};
   }
-  const std::string text = fmt::format("{} serves {} ({})", where, what, how);
-  return {s.slo.empty() ? "" : style.green("PASS"), text};
+  return {s.slo.empty() ? "" : style.green("PASS"), fmt::format("{} serves {}", where, what), how};
+}
+
+/// On one line where it fits; else the circumstances get their own.
+std::string verdict_lines(const Summary& s, const RenderOptions& options, const Style& style) {
+  const std::string one = render_verdict(s, options);
+  if (display_width(one) <= static_cast<std::size_t>(options.width) + 1) return one;  // the line's end
+  const auto v = verdict(s, options, style);
+  std::string out = style.paragraph(v.line(), 8);
+  if (!v.how.empty()) out += style.paragraph(fmt::format("       ({})", v.how), 8);
+  return out;
 }
 
 std::string slo_text(const SloResult& r, const Style& style) {
@@ -198,13 +210,12 @@ RenderOptions render_options_for(int fd) {
 std::string render_verdict(const Summary& summary, const RenderOptions& options) {
   const Style style(options);
   const auto v = verdict(summary, options, style);
-  const std::string line = v.badge.empty() ? v.text : fmt::format("{}  {}", v.badge, v.text);
-  return style.paragraph(line, 8);
+  return v.how.empty() ? fmt::format(" {}\n", v.line()) : fmt::format(" {} ({})\n", v.line(), v.how);
 }
 
 std::string render_verdict_and_table(const Summary& s, const RenderOptions& options) {
   const Style style(options);
-  std::string out = render_verdict(s, options) + slo_line(s, options, style);
+  std::string out = verdict_lines(s, options, style) + slo_line(s, options, style);
   if (s.interrupted) {
     out +=
         style.paragraph(fmt::format("{}: these are the {} requests completed by then; {} were unfinished",

@@ -20,7 +20,7 @@ RenderOptions render_options_for(int fd);
 /// The verdict first, then the table of latencies, throughput, load, GPU time, confidence and warnings.
 std::string render_verdict_and_table(const Summary& summary, const RenderOptions& options = {});
 
-/// The verdict line alone, without its indented details.
+/// The verdict alone, on one line whatever the width.
 std::string render_verdict(const Summary& summary, const RenderOptions& options = {});
 
 }  // namespace orrery

@@ -73,7 +73,6 @@ OrderedJson setup_json(const Summary& s) {
 OrderedJson slo_json(const Summary& s) {
   OrderedJson json;
   json["met"] = s.slo_met();
-  put_if(json, "attainment", s.attainment);
   json["terms"] = OrderedJson::array();
   for (const auto& r : s.slo) {
     json["terms"].push_back(
@@ -153,7 +152,8 @@ OrderedJson ours(const Summary& s) {
   json["unfinished"] = s.unfinished;
   json["warmup_excluded"] = s.excluded;
   json["failures"] = s.failures;
-  if (!s.slo.empty() || s.attainment) json["slo"] = slo_json(s);
+  put_if(json, "attainment", s.attainment);
+  if (!s.slo.empty()) json["slo"] = slo_json(s);
   json["percentile_method"] = name(s.percentile_method);
   json["metrics"] = samples_json(s);
   json["ttft_parts_ms"] = {{"front_end", s.front_end_ms}, {"queue", s.queue_ms}, {"prefill", s.prefill_ms}};

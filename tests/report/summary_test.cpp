@@ -129,3 +129,23 @@ TEST_CASE("do error bars add within a kernel class and across classes in quadrat
   // All requests were offered at once: a slower server serves fewer of them.
   CHECK(s.request_throughput_interval->low < s.request_throughput);
 }
+
+TEST_CASE("are waits near saturation less sure than steps, and those of a closed loop as sure?") {
+  auto s = typical();
+  s.info.max_num_seqs = 100;
+  s[Metric::ttft].mean = 100, s.front_end_ms = 10, s.queue_ms = 60, s.prefill_ms = 30;
+  s.running.mean = 80;  // 80% of the slots: waits change five times as much as steps
+  TimeShares shares;
+  shares.by_class["report_test_first"] = 1;
+  shares.by_class_provenance[{"report_test_first", Provenance::measured}] = 1;
+  const auto log_width = [&] {
+    add_confidence(s, shares, KnownError{}, 0, 0.9);
+    return std::log(s[Metric::ttft].mean_interval->high / 100);
+  };
+  const double step = 1.6449 * 0.1;
+  s.info.request_rate = 5;
+  CHECK(log_width() == Approx(step * (0.6 * 5 + 0.3)).epsilon(1e-3));
+  CHECK(s.request_throughput_interval->low == Approx(s.request_throughput));  // what arrives is served
+  s.info.max_concurrency = 64;
+  CHECK(log_width() == Approx(step * 0.9).epsilon(1e-3));
+}
