@@ -35,8 +35,9 @@ class Case(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
 
     def run_orrery(self, *args, timeout=120, **options):
+        """All output must be UTF-8, whatever was in the input."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        return subprocess.run([str(ORRERY), *map(str, args)], cwd=self.folder, env=environment(), text=True,
+        return subprocess.run([str(ORRERY), *map(str, args)], cwd=self.folder, env=environment(), encoding="utf-8",
                               timeout=timeout, check=False, **options)
 
     def succeed(self, *args, **options):
