@@ -2,7 +2,7 @@
 
 build_packages=(g++ cmake ninja-build pkg-config git python3 libsimgrid-dev libeigen3-dev nlohmann-json3-dev
   libboost-program-options-dev catch2 libfmt-dev zlib1g-dev libzstd-dev libprotozero-dev)
-check_packages=(clang clang-format clang-tidy)
+check_packages=(clang libclang-rt-dev clang-format clang-tidy)
 
 say() { printf '\n== %s\n' "$*"; }
 
