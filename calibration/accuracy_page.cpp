@@ -16,6 +16,8 @@ sets of rows, and this page is its error on them:
 - *rows*: a random fifth of the rows, their neighbours in the table having been fitted;
 - *shapes*: whole shapes (a GEMM's n and k; an attention's heads, KV heads and head size) no row of which was fitted.
 
+Collectives have some twenty rows per number of ranks: they are fitted on all, and judged by five-fold cross-validation.
+
 Errors are |predicted / measured - 1| in percent. Bias is the median of log(predicted / measured), in percent: below 0, we are
 too fast. The target is what a fit of some ten coefficients per class reached on the same tables.
 )";

@@ -20,7 +20,9 @@ void borrow_missing(FitFile& to, const DeviceProfile& to_device, const FitFile& 
 std::vector<GemmFit> fit_gemms(const DeviceProfile& device, const std::vector<GemmRow>& rows);
 PrefillFit fit_prefill(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
 DecodeFit fit_decode(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
-std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& rows);
+/// On all rows but those of one fold (-1: all rows): their tables are too small to set a fifth aside for
+/// good.
+std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& rows, int without_fold = -1);
 std::vector<RowKernelFit> fit_row_kernels(const DeviceProfile& device, const std::vector<RowKernelRow>& rows);
 
 }  // namespace orrery::calibrate

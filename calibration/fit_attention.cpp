@@ -63,10 +63,10 @@ std::vector<AttentionSurface> fit_surfaces(const Form& form, const std::vector<S
     std::vector<SurfacePoint> points;
     for (const auto& r : part) {
       const auto at = r.shape.log2_point();
-      points.push_back({{at[0], at[1], at[2]}, std::log(r.seconds / form.seconds(r.shape)), 1.0});
+      points.push_back({at, std::log(r.seconds / form.seconds(r.shape)), 1.0});
     }
     a.surface = fit_surface({axis_in(axes.x, axes.nodes_x, a.x), axis_in(axes.y, axes.nodes_y, a.y),
-                             axis_in("group", kNodesGroup, a.group)},
+                             axis_in("group", kNodesGroup, a.group), SurfaceAxis{"kv_heads", {0.0, 1.0}}},
                             points, axes.prior);
     out.push_back(std::move(a));
   }

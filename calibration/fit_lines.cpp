@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "calibration/fit.hpp"
@@ -19,7 +20,6 @@ std::vector<double> fit_line(const std::vector<Row>& rows, std::vector<double> s
   return fit_coefficients(residuals, start, static_cast<Eigen::Index>(rows.size()));
 }
 
-/// A node every factor of 2.83: collectives change algorithm with size, in steps no smooth form follows.
 std::vector<double> byte_nodes() {
   std::vector<double> nodes;
   for (double b = 512; b < 2e9; b *= 2.8284271247461903) nodes.push_back(b);
@@ -35,23 +35,51 @@ Surface line_surface(const std::vector<Row>& rows, const std::vector<double>& li
   }
   return fit_surface({axis_in("bytes", byte_nodes(), bytes)}, points, {{stiffness}, 0.001});
 }
+constexpr const char* kCustom = "all_reduce_custom";
+
+/// Where vLLM's custom all-reduce goes from one stage (each rank reads all) to two (reduce-scatter,
+/// all-gather): its csrc/custom_all_reduce.cuh takes one stage for 2 ranks, below 512 KiB for up to 4 and
+/// below 256 KiB for up to 8.
+double two_stage_from(const std::string& kernel_class, int ranks) {
+  if (kernel_class != kCustom || ranks <= 2) return 0;
+  return ranks <= 4 ? 512 * 1024.0 : 256 * 1024.0;
+}
+
+/// The rows below and from `change` (0 = never), each with the size it begins at.
+std::vector<std::pair<double, std::vector<CollectiveRow>>> cut(const std::vector<CollectiveRow>& rows,
+                                                               double change) {
+  const auto at = change > 0 ? std::find_if(rows.begin(), rows.end(),
+                                            [&](const CollectiveRow& r) { return r.bytes >= change; })
+                             : rows.end();
+  std::vector<std::pair<double, std::vector<CollectiveRow>>> pieces;
+  if (at - rows.begin() >= 3) pieces.push_back({0.0, {rows.begin(), at}});
+  if (rows.end() - at >= 3) pieces.push_back({pieces.empty() ? 0.0 : change, {at, rows.end()}});
+  return pieces;
+}
 }  // namespace
 
-std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& rows) {
+std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& rows, int without_fold) {
   std::map<std::pair<std::string, int>, std::vector<CollectiveRow>> groups;
   for (const auto& r : rows) {
-    if (use_of(r) == Use::fit) groups[{r.kernel_class, static_cast<int>(r.ranks)}].push_back(r);
+    if (fold_of(r) != without_fold) groups[{r.kernel_class, static_cast<int>(r.ranks)}].push_back(r);
   }
   std::vector<CollectiveFit> fits;
   for (const auto& [key, part] : groups) {
     if (part.size() < 4) continue;
     CollectiveFit fit;
     fit.kernel_class = key.first, fit.ranks = key.second;
-    const double slowest = part.back().seconds, largest = part.back().bytes;
-    const auto c = fit_line(part, {part.front().seconds, largest / slowest});
-    fit.launch_s = c[0], fit.bytes_per_s = c[1];
     fit.bytes = range_of(part, [](const CollectiveRow& r) { return r.bytes; });
-    fit.surface = line_surface(part, c, fit.bytes, 0.05);
+    const double change = two_stage_from(fit.kernel_class, fit.ranks);
+    for (const auto& [from, rows_of_piece] : cut(part, change)) {
+      const auto& first = rows_of_piece.front();
+      const auto& last = rows_of_piece.back();
+      const auto c = fit_line(rows_of_piece, {first.seconds, last.bytes / last.seconds});
+      fit.pieces.push_back({from, c[0], 1 / c[1]});
+    }
+    if (fit.kernel_class != kCustom) {
+      const auto& line = fit.pieces.front();
+      fit.surface = line_surface(part, {line.launch_s, 1 / line.seconds_per_byte}, fit.bytes, 0.05);
+    }
     fits.push_back(std::move(fit));
   }
   return fits;

@@ -38,8 +38,9 @@ Use use_of(const AttentionRow& r, bool decode) {
              : Use::fit;
 }
 
-Use use_of(const CollectiveRow& r) {
-  return held_row({static_cast<double>(r.kernel_class.size()), r.ranks, r.bytes}) ? Use::held_row : Use::fit;
+int fold_of(const CollectiveRow& r) {
+  return static_cast<int>(hash({static_cast<double>(r.kernel_class.size()), r.ranks, r.bytes}, kRowSeed) %
+                          kFolds);
 }
 
 Use use_of(const RowKernelRow& r) {

@@ -19,7 +19,10 @@ enum class Use : std::uint8_t {
 /// table.
 Use use_of(const GemmRow& row);
 Use use_of(const AttentionRow& row, bool decode);
-Use use_of(const CollectiveRow& row);  ///< never held_shape: a table has three rank counts
 Use use_of(const RowKernelRow& row);
+
+/// Collectives are judged by cross-validation: the fold, 0 to kFolds - 1, in which a row is held out.
+inline constexpr int kFolds = 5;
+int fold_of(const CollectiveRow& row);
 
 }  // namespace orrery::calibrate

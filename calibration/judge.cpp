@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "base/quantile.hpp"
+#include "calibration/fit.hpp"
 #include "calibration/holdout.hpp"
 #include "calibration/kernel_calls.hpp"
 #include "cost/fitted.hpp"
@@ -122,6 +123,21 @@ class Residuals {
   std::map<std::tuple<std::string, std::string, std::string, std::string>, Cell> cells_;
   std::map<std::string, std::map<std::string, std::vector<double>>> serving_;
 };
+/// Every row priced by a fit that has not seen its fold.
+void judge_collectives(const DeviceProfile& device, const std::vector<CollectiveRow>& rows,
+                       Residuals& residuals) {
+  const Topology none;
+  for (int fold = 0; fold < kFolds; ++fold) {
+    FitFile without;
+    without.collectives = fit_collectives(rows, fold);
+    const FittedModel model(without, device, none, make_analytic(device, none));
+    for (const auto& r : rows) {
+      if (fold_of(r) != fold) continue;
+      const double log_ratio = std::log(model.price(kernel_call(r)).time.value / r.seconds);
+      residuals.add(r.kernel_class, "bf16", regions(r), Use::held_row, log_ratio);
+    }
+  }
+}
 }  // namespace
 
 void judge(const DeviceProfile& device, const KernelRows& rows, FitFile& fit) {
@@ -139,9 +155,9 @@ void judge(const DeviceProfile& device, const KernelRows& rows, FitFile& fit) {
     add(prefill_call(r), r.seconds, use_of(r, false), prefill_regions(r), "bf16");
   for (const auto& r : rows.decode)
     add(decode_call(r), r.seconds, use_of(r, true), decode_regions(r, device), "bf16");
-  for (const auto& r : rows.collectives) add(kernel_call(r), r.seconds, use_of(r), regions(r), "bf16");
   for (const auto& r : rows.row_kernels)
     add(kernel_call(r), r.seconds, use_of(r), {{"all", {}, true}}, "bf16");
+  judge_collectives(device, rows.collectives, residuals);
   fit.held_out = residuals.held_out();
   fit.errors = residuals.errors();
 }

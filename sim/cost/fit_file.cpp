@@ -1,5 +1,6 @@
 #include "cost/fit_file.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/json.hpp"
@@ -90,10 +91,21 @@ void read_kernels(JsonView& v, FitFile& f) {
 
 void read_lines(JsonView& v, FitFile& f) {
   for (auto& c : v.objects("collectives")) {
-    f.collectives.push_back({c.text("class"), static_cast<int>(c.integer("ranks")), c.number("launch_s"),
-                             c.number("bytes_per_s"), read_surface(c.object("surface")),
-                             read_range(c, "range_bytes"), c.text_or("scaled_from", "")});
+    CollectiveFit fit{c.text("class"),
+                      static_cast<int>(c.integer("ranks")),
+                      {},
+                      {},
+                      read_range(c, "range_bytes"),
+                      c.text_or("scaled_from", "")};
+    if (auto s = c.object_if("surface")) fit.surface = read_surface(*s);
+    for (auto& piece : c.objects("pieces")) {
+      fit.pieces.push_back(
+          {piece.number("from_bytes"), piece.number("launch_s"), piece.number("seconds_per_byte")});
+      piece.finish();
+    }
+    if (fit.pieces.empty()) c.fail("pieces", "a collective has at least one piece");
     c.finish();
+    f.collectives.push_back(std::move(fit));
   }
   for (auto& r : v.objects("row_kernels")) {
     f.row_kernels.push_back({r.text("class"), r.number("launch_s"), r.number("bytes_per_s"),
@@ -122,6 +134,17 @@ void read_quality(JsonView& v, FitFile& f) {
   }
 }
 }  // namespace
+
+double CollectiveFit::seconds(double payload) const {
+  const Piece* piece = &pieces.front();
+  for (const Piece& p : pieces) {
+    if (p.from_bytes <= payload) piece = &p;
+  }
+  const double line = piece->launch_s + payload * piece->seconds_per_byte;
+  if (surface.empty()) return line;
+  const double log2_bytes = std::log2(std::max(payload, 1.0));
+  return line * std::exp(surface.at({&log2_bytes, 1}));
+}
 
 FitFile FitFile::load(const std::string& path) {
   JsonView v(JsonDocument::load(path));

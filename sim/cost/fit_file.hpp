@@ -45,14 +45,20 @@ struct DecodeFit {
   std::string kv_fp8_source;
 };
 
-/// A collective among `ranks`: (launch + bytes / rate) exp(surface(bytes)).
+/// A collective among `ranks`: (launch + bytes / rate) exp(surface(bytes)), the line in pieces where an
+/// algorithm is known to change with size.
 struct CollectiveFit {
+  struct Piece {
+    double from_bytes = 0, launch_s = 0, seconds_per_byte = 0;
+  };
   std::string kernel_class;
   int ranks = 2;
-  double launch_s = 0, bytes_per_s = 0;
+  std::vector<Piece> pieces;  ///< ascending; the first from 0
   Surface surface;
   FitRange bytes;
   std::string scaled_from;  ///< the device whose rows these are; "" = this one
+
+  double seconds(double payload) const;
 };
 
 /// Row-wise kernels: (launch + bytes / rate) exp(surface(bytes)), fitted on one well-vectorised kernel and

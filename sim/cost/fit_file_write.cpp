@@ -123,13 +123,18 @@ void add_kernels(const FitFile& f, Ordered& o) {
   }
   o["collectives"] = Ordered::array();
   for (const auto& c : f.collectives) {
+    Ordered pieces = Ordered::array();
+    for (const auto& p : c.pieces) {
+      pieces.push_back({{"from_bytes", rounded(p.from_bytes)},
+                        {"launch_s", rounded(p.launch_s)},
+                        {"seconds_per_byte", rounded(p.seconds_per_byte)}});
+    }
     o["collectives"].push_back({{"class", c.kernel_class},
                                 {"ranks", c.ranks},
-                                {"launch_s", rounded(c.launch_s)},
-                                {"bytes_per_s", rounded(c.bytes_per_s)},
                                 {"scaled_from", c.scaled_from},
                                 {"range_bytes", range(c.bytes)},
-                                {"surface", surface(c.surface)}});
+                                {"pieces", pieces}});
+    if (!c.surface.empty()) o["collectives"].back()["surface"] = surface(c.surface);
   }
   o["row_kernels"] = Ordered::array();
   for (const auto& r : f.row_kernels) {

@@ -121,8 +121,7 @@ KernelTime FittedModel::collective(const KernelCall& call, const char* cls) cons
     if (best == nullptr || std::abs(c.ranks - ranks) < std::abs(best->ranks - ranks)) best = &c;
   }
   if (best == nullptr || ranks > topology_.gpus_per_node) return backing_->price(call);
-  const double log2_bytes = std::log2(std::max(bytes, 1.0));
-  double t = (best->launch_s + bytes / best->bytes_per_s) * std::exp(best->surface.at({&log2_bytes, 1}));
+  double t = best->seconds(bytes);
   // Other rank counts: a ring's share of the payload sent per rank, (n-1)/n (Patarasuk and Yuan, 2009).
   const double share = (1 - 1 / ranks) / (1 - 1.0 / best->ranks);
   t *= share;

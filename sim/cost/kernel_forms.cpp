@@ -59,8 +59,8 @@ double PrefillShape::blocks() const {
   return heads * seqs * ceil_of(new_tokens / seqs / kQueryBlock);
 }
 
-std::array<double, 3> PrefillShape::log2_point() const {
-  return {std::log2(2 * keys_per_query()), std::log2(blocks()), std::log2(group())};
+std::array<double, 4> PrefillShape::log2_point() const {
+  return {std::log2(2 * keys_per_query()), std::log2(blocks()), std::log2(group()), std::log2(kv_heads)};
 }
 
 double PrefillForm::tensor_rate(double head_dim) const {
@@ -84,8 +84,8 @@ double PrefillForm::seconds(const PrefillShape& s) const {
          waves * c[block];
 }
 
-std::array<double, 3> DecodeShape::log2_point() const {
-  return {std::log2(streams()), std::log2(length), std::log2(group())};
+std::array<double, 4> DecodeShape::log2_point() const {
+  return {std::log2(streams()), std::log2(length), std::log2(group()), std::log2(kv_heads)};
 }
 
 double DecodeForm::seconds(const DecodeShape& s) const {

@@ -65,8 +65,8 @@ struct PrefillShape {
   double group() const { return heads / kv_heads; }
   /// Thread blocks of 128 queries (FlashAttention; Dao, 2023), each sequence rounded up.
   double blocks() const;
-  /// log2 of (twice the keys per query: the length of a prompt without past, blocks, group).
-  std::array<double, 3> log2_point() const;
+  /// log2 of (twice the keys per query: the length of a prompt without past, blocks, group, KV heads).
+  std::array<double, 4> log2_point() const;
 };
 
 /// launch + ((compute^4 + memory^4) + longest_block^4)^(1/4) + waves * block: compute at a rate per head size
@@ -106,8 +106,8 @@ struct DecodeShape {
   /// Independent key streams: thread blocks before splitting (Flash-Decoding; Dao et al., 2023).
   double streams() const { return seqs * kv_heads; }
   double group() const { return heads / kv_heads; }
-  /// log2 of (streams, length, group).
-  std::array<double, 3> log2_point() const;
+  /// log2 of (streams, length, group, KV heads).
+  std::array<double, 4> log2_point() const;
 };
 
 /// launch + (memory^4 + serial^4 + compute^4)^(1/4) + waves * block + log2(splits) * combine + Q and O.

@@ -68,22 +68,26 @@ double Surface::at(std::span<const double> log2_point) const {
   // The values at the corners of the point's cell, folded one axis at a time from the last.
   std::array<double, kMaxCorners> v;
   std::array<std::size_t, kMaxCorners> node;
-  std::array<double, kMaxAxes> fraction;
-  std::size_t count = 1;
+  std::array<double, kMaxAxes> fraction;  // of the axes on which the point lies between nodes
+  std::size_t count = 1, between = 0;
   node[0] = 0;
   for (std::size_t a = 0; a < axes_.size(); ++a) {
     const Cell cell = locate(a, log2_point[a]);
-    fraction[a] = cell.fraction;
-    const std::size_t step = cell.fraction > 0 ? strides_[a] : 0;
+    if (cell.fraction == 0.0 || cell.fraction == 1.0) {
+      const std::size_t at = (cell.low + (cell.fraction == 1.0 ? 1 : 0)) * strides_[a];
+      for (std::size_t i = 0; i < count; ++i) node[i] += at;
+      continue;
+    }
     for (std::size_t i = count; i-- > 0;) {
       const std::size_t low = node[i] + cell.low * strides_[a];
       node[2 * i] = low;
-      node[2 * i + 1] = low + step;
+      node[2 * i + 1] = low + strides_[a];
     }
+    fraction[between++] = cell.fraction;
     count *= 2;
   }
   for (std::size_t i = 0; i < count; ++i) v[i] = values_[node[i]];
-  for (std::size_t a = axes_.size(); a-- > 0;) {
+  for (std::size_t a = between; a-- > 0;) {
     count /= 2;
     for (std::size_t i = 0; i < count; ++i) v[i] = v[2 * i] + fraction[a] * (v[2 * i + 1] - v[2 * i]);
   }
