@@ -276,6 +276,46 @@ TEST_CASE("do the explanation and the compiled price agree?") {
   }
 }
 
+TEST_CASE("do they agree on every device and its best cost model?") {
+  const std::string gpu = GENERATE("a100-sxm-80g", "h100-sxm", "h200-sxm", "l40s");
+  const auto [name, tp] =
+      GENERATE(std::pair<std::string, int>{"llama-3.1-8b", 1},
+               std::pair<std::string, int>{"llama-3.1-70b", 8}, std::pair<std::string, int>{"gemma-2-9b", 2});
+  const DeviceProfile device = load_device(gpu);
+  const Topology node = topology_for(device);
+  const ModelSpec model = load_model(name);
+  KernelPlan plan = plan_with(Seconds(1e-4), Seconds(0), true);
+  plan.graph_sizes = vllm_graph_sizes(512);
+  plan.custom_all_reduce_max_bytes[8] = 256 * 1024;
+  Shard shard;
+  shard.tp = tp;
+  StepPricer pricer(model, shard, device, node, plan, best_cost_model(device, node));
+  const auto limits = model.windows();
+  Rng rng(17, gpu + name);
+  double worst_decode = 0, worst_mixed = 0, sum = 0;
+  constexpr int kSteps = 150;
+  for (int i = 0; i < kSteps; ++i) {
+    auto contexts = random_contexts(rng);
+    for (auto& c : contexts) c = std::min(c, model.max_model_len);
+    const DecodeSet set = set_of(contexts, limits);
+    BatchShape shape;
+    shape.decode_seqs = set.seqs, shape.decode_context = set.context;
+    for (std::size_t w = 0; w < limits.size(); ++w) shape.windowed_context.push_back(set.windowed[w]);
+    const auto error = [](Ps price, Seconds truth) {
+      return std::abs(to_seconds(price).value / truth.value - 1);
+    };
+    const double decode = error(pricer.decode(set).first, pricer.explain(shape).total);
+    worst_decode = std::max(worst_decode, decode);
+    sum += decode;
+    shape.chunks = {{rng.uniform_int(1, 4000), rng.uniform_int(0, 2000)}};
+    worst_mixed = std::max(worst_mixed, error(pricer.mixed(set, shape.chunks), pricer.explain(shape).total));
+  }
+  INFO(gpu << " " << name << " tp" << tp);
+  CHECK(worst_decode < 0.02);
+  CHECK(worst_mixed < 0.02);
+  CHECK(sum / kSteps < 0.002);
+}
+
 TEST_CASE("do the shares add up to the time that was accounted?") {
   const double host_ms = GENERATE(0.0, 30.0);
   auto pricer = make_pricer(true, plan_with(Seconds(host_ms * 1e-3), Seconds(0), true));

@@ -18,8 +18,8 @@ std::string_view name(Bound bound) {
 namespace {
 
 Bound bound_of(const KernelCall& call, double seconds, double light, const DeviceProfile& device) {
-  if (light < seconds / 3) return Bound::launch;
   if (call.lane == Lane::comm) return Bound::comm;
+  if (light < seconds / 3) return Bound::launch;
   const double memory = call.work.hbm_bytes() / device.memory_bandwidth_bytes_per_s;
   return light > memory * 1.0001 ? Bound::compute : Bound::memory;
 }
@@ -44,17 +44,23 @@ std::string si(double value) {
   return fmt::format("{:.{}f} {}", value, value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2, prefixes[p]);
 }
 
-/// "32 x 6144 x 4096" for a matrix product, "32 seqs, 65,536 context" for others.
+/// "32 x 6144 x 4096" for a matrix product, "32 sequences, 65,536 context" for others.
 std::string shape(const KernelCall& call) {
   const auto& names = call.cls->dims;
   if (names[0] == "m" && names[1] == "n") {
     return fmt::format("{:.0f} x {:.0f} x {:.0f}", call.dims[0], call.dims[1], call.dims[2]);
   }
   // The first two dimensions say what this step does; the others are the model's and stand in --json.
-  std::string out =
-      fmt::format("{} {}, {} {}", grouped(call.dims[0], 0), names[0], grouped(call.dims[1], 0), names[1]);
-  std::replace(out.begin(), out.end(), '_', ' ');
-  return out;
+  const auto part = [&](std::size_t i) {
+    const std::string count = grouped(call.dims[i], 0);
+    if (names[i] == "bytes_per_token") return count + " B each";
+    if (names[i] == "new_tokens") return count + " new tokens";
+    return fmt::format("{} {}", count,
+                       names[i] == "bytes"  ? "B"
+                       : names[i] == "seqs" ? "sequences"
+                                            : names[i]);
+  };
+  return part(0) + ", " + part(1);
 }
 
 /// One line of the table, without trailing blanks.
