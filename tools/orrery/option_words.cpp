@@ -48,6 +48,7 @@ std::string help_row(const std::string& left, const std::string& help) {
   constexpr std::size_t indent = 40;
   std::string line = "  " + left;
   std::string out;
+  if (help.empty()) return line + "\n";
   if (line.size() + 2 > indent) out += line + "\n", line.clear();
   line.resize(indent, ' ');
   const std::size_t width = terminal_width();

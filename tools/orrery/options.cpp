@@ -188,7 +188,7 @@ void Options::apply_positionals(const std::vector<std::string>& words) {
 }
 
 bool Options::parse(const std::vector<std::string>& args) {
-  if (args.size() == 1 && args[0] == kListOptions) return print_completions(), false;
+  if (std::find(args.begin(), args.end(), kListOptions) != args.end()) return print_completions(), false;
   std::map<std::string, std::string> shorthands;
   po::options_description description;
   for (const auto& g : groups_) {

@@ -1,0 +1,111 @@
+#include "listings.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "base/data_dir.hpp"
+#include "base/registry.hpp"
+#include "command.hpp"
+#include "cost/kernel_cost_model.hpp"
+#include "hw/device_profile.hpp"
+#include "model/model_spec.hpp"
+#include "ops/kernel_classes.hpp"
+#include "report/slo.hpp"
+#include "scenario/engine_profile.hpp"
+#include "serving/router.hpp"
+#include "serving/scheduler.hpp"
+#include "workload/arrival_process.hpp"
+#include "workload/length_distribution.hpp"
+#include "workload/source.hpp"
+#include "workload/trace_reader.hpp"
+
+namespace orrery {
+
+namespace {
+
+using Entries = std::vector<Listing::Entry>;
+
+template <class Kind>
+Entries registered() {
+  Entries out;
+  for (const auto& e : Registry<Kind>::entries()) {
+    if (e.name.rfind("__", 0) != 0) out.push_back({e.name, e.help});
+  }
+  return out;
+}
+
+Entries names_only(const std::vector<std::string>& names) {
+  Entries out;
+  for (const auto& n : names) out.push_back({n, ""});
+  return out;
+}
+
+Entries models() {
+  return names_only(list_models());
+}
+
+Entries families() {
+  Entries out;
+  std::error_code ignored;
+  for (const auto& file : std::filesystem::directory_iterator(data_dir() + "/models/families", ignored)) {
+    if (file.path().extension() == ".json") out.push_back({file.path().stem().string(), ""});
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return out;
+}
+
+Entries gpus() {
+  Entries out;
+  for (const auto& d : list_devices()) {
+    out.push_back({d.name, fmt::format("{:.0f} GiB{}{}", d.memory_bytes / kGiB,
+                                       d.aliases.empty() ? "" : ", also ", fmt::join(d.aliases, ", "))});
+  }
+  return out;
+}
+
+Entries engines() {
+  Entries out;
+  for (const auto& e : list_engines()) {
+    for (const auto& v : e.versions) {
+      out.push_back(
+          {fmt::format("{}@{}", e.name, v), v == e.default_version ? "the default of " + e.name : ""});
+    }
+  }
+  return out;
+}
+
+Entries workloads() {
+  Entries out;
+  for (const auto& name : builtin_workloads()) out.push_back({"builtin:" + name, ""});
+  return out;
+}
+
+Entries slos() {
+  return names_only(slo_presets());
+}
+
+}  // namespace
+
+const std::vector<Listing>& listings() {
+  static const std::vector<Listing> all{
+      {"arrivals", "arrival processes (--arrivals)", "PROCESS", registered<ArrivalProcesses>},
+      {"commands", "verbs of this program", "COMMAND", registered<Commands>},
+      {"cost-models", "where kernel times come from (--cost-model)", "", registered<CostModels>},
+      {"engines", "serving engines and their versions (--engine)", "ENGINE", engines},
+      {"gpus", "devices (--gpu); more with 'orrery gpus'", "GPU", gpus},
+      {"kernels", "classes of kernels a step is made of", "", registered<KernelClasses>},
+      {"lengths", "length distributions (--input, --output)", "LENGTHS", registered<LengthDistributions>},
+      {"methods", "model families whose architecture is understood (model_type)", "", families},
+      {"models", "models (--model); more with 'orrery models'", "MODEL", models},
+      {"routers", "how requests are spread over replicas (--router)", "ROUTER", registered<Routers>},
+      {"schedulers", "batching policies, chosen by the engine", "", registered<Schedulers>},
+      {"slos", "named SLOs (--slo)", "SLO", slos},
+      {"trace-formats", "trace files that can be read (--format)", "FORMAT", registered<TraceFormats>},
+      {"workloads", "built-in workloads (--trace)", "", workloads},
+  };
+  return all;
+}
+
+}  // namespace orrery
