@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <array>
 
-#include <fmt/format.h>
-
-#include "base/error.hpp"
 #include "report/activity.hpp"
 #include "report/distribution.hpp"
 #include "report/gaps.hpp"
 #include "report/slo.hpp"
 #include "report/stability.hpp"
+#include "report/warnings.hpp"
 
 namespace orrery {
 
@@ -105,7 +103,6 @@ struct Metrics::Impl {
   void fill_throughput(Summary& s) const;
   void fill_load(Summary& s) const;
   void fill_slo(Summary& s) const;
-  void fill_warnings(Summary& s) const;
 
   MetricsOptions options;
   std::vector<double> percentiles;
@@ -276,31 +273,6 @@ void Metrics::Impl::fill_slo(Summary& s) const {
   }
 }
 
-void Metrics::Impl::fill_warnings(Summary& s) const {
-  if (s.stability.unstable) {
-    s.warnings.push_back(fmt::format(
-        "UNSTABLE: {:.1f} req/s arrive per replica, {:.1f} are served; the queue grew the whole "
-        "run. Percentiles depend on run length (here {:.0f} s) and are not a steady state.",
-        s.stability.arrival_rps_per_replica, s.stability.served_rps_per_replica, s.stability.arrivals_s));
-  }
-  // A percentile wants ten samples beyond it.
-  for (auto p = percentiles.rbegin(); p != percentiles.rend(); ++p) {
-    const double needed = 10 / (1 - *p / 100);
-    const double n = static_cast<double>(completed);
-    if (n == 0 || *p >= 100 || n >= needed - 1e-6 * needed) continue;
-    const double beyond = n * (1 - *p / 100);
-    s.warnings.push_back(fmt::format(
-        "p{:g} from {} requests is {}; simulate {:.0f} or more (a longer run), or leave it out.", *p,
-        completed, beyond < 1.5 ? "one sample" : fmt::format("{:.0f} samples", beyond), needed));
-    break;
-  }
-  if (s.failed > 0) {
-    for (const auto& [reason, count] : failures) {
-      s.warnings.push_back(fmt::format("{} request{} failed: {}", count, count == 1 ? "" : "s", reason));
-    }
-  }
-}
-
 Summary Metrics::summary(RunInfo info) const {
   auto& m = *impl_;
   Summary s;
@@ -313,7 +285,7 @@ Summary Metrics::summary(RunInfo info) const {
   m.fill_throughput(s);
   m.fill_load(s);
   m.fill_slo(s);
-  m.fill_warnings(s);
+  add_warnings(s);
   add_cost(s);
   return s;
 }
