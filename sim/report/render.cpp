@@ -178,9 +178,9 @@ std::string throughput_rows(const Summary& s, const Style& style) {
       "throughput", {brief(s.request_throughput) + " req/s", brief(s.output_throughput) + " out tok/s",
                      brief(s.total_token_throughput) + " total tok/s",
                      fmt::format("peak {} out tok/s in 1 s", brief(s.max_output_tokens_per_s))});
-  out += style.row("TTFT is", {fmt::format("front end {} ms", brief(s.front_end_ms)),
-                               fmt::format("queue {} ms", brief(s.queue_ms)),
-                               fmt::format("prefill {} ms", brief(s.prefill_ms))});
+  out += style.row("TTFT is", {fmt::format("front end {}", duration_text(s.front_end_ms / 1e3)),
+                               fmt::format("queue {}", duration_text(s.queue_ms / 1e3)),
+                               fmt::format("prefill {}", duration_text(s.prefill_ms / 1e3))});
   return out;
 }
 

@@ -41,6 +41,14 @@ double rising_share(const std::vector<double>& y) {
   return rises / static_cast<double>(kParts - 1);
 }
 
+/// Completions per second in the second half of the first `seconds` seconds, when the server has filled up.
+double served_late(const Activity& activity, std::size_t seconds) {
+  const auto& all = activity.seconds();
+  double served = 0;
+  for (std::size_t i = seconds / 2; i < std::min(seconds, all.size()); ++i) served += all[i].completions;
+  return served / static_cast<double>(seconds - seconds / 2);
+}
+
 }  // namespace
 
 Stability judge_stability(const Activity& activity, std::int64_t arrivals, double arrivals_s, int replicas) {
@@ -58,7 +66,7 @@ Stability judge_stability(const Activity& activity, std::int64_t arrivals, doubl
   const double rate = static_cast<double>(arrivals - 1) / arrivals_s;
   out.queue_growth_rps = line.slope;
   out.arrival_rps_per_replica = rate / replicas;
-  out.served_rps_per_replica = std::max(0.0, rate - std::max(0.0, line.slope)) / replicas;
+  out.served_rps_per_replica = served_late(activity, seconds) / replicas;
 
   const double growth = line.slope * arrivals_s;
   const double matters = std::max(10.0 * replicas, 0.02 * static_cast<double>(arrivals));
