@@ -1,40 +1,37 @@
-#include <algorithm>
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 
 #include <fmt/format.h>
 
 #include "base/json.hpp"
 #include "command.hpp"
 #include "options.hpp"
-#include "scenario/settings.hpp"
+#include "scenario_options.hpp"
 #include "workload/trace_stats.hpp"
 #include "workload/trace_writer.hpp"
 
 namespace orrery {
 namespace {
 
-/// Adds the settings of `orrery run` that describe a workload, all but those of the closed loop: a client
-/// that waits for answers has no arrival times to show.
-void add_workload_options(Options& options, Scenario& scenario) {
-  for (const auto& [group, title] : setting_groups()) {
-    if (group != "workload" && group != "synthetic") continue;
-    options.group(group, title);
-    for (const auto& s : settings()) {
-      if (s.group != group || s.name == "trace") continue;
-      std::string flag = s.name;
-      std::replace(flag.begin(), flag.end(), '_', '-');
-      const auto apply = [&scenario, set = s.set](const std::string& text) { set(scenario, text); };
-      s.placeholder.empty() ? options.toggle(flag, apply, s.help)
-                            : options.value(flag, apply, s.placeholder, s.help);
-    }
+/// The options of `orrery run` that describe a workload, all but those of the closed loop: a client that
+/// waits for answers has no arrival times to show.
+class WorkloadOptions {
+ public:
+  explicit WorkloadOptions(Options& options) : scenario_(options, {"workload", "synthetic"}) {
+    options.group("seed", "Random numbers").value("seed", seed_, "N", "of every random draw (default 0)");
   }
-  options.group("seed", "Random numbers")
-      .value("seed", scenario.seed, "N", "of every random draw (default 0)");
-}
+  /// `trace` is the positional word, "" = none. Call after parsing.
+  RequestSourcePtr open(const std::string& trace) const {
+    WorkloadSpec spec = scenario_.resolve().workload;
+    if (!trace.empty()) spec.trace = trace;
+    return make_source(spec, seed_);
+  }
+
+ private:
+  ScenarioOptions scenario_;
+  std::uint64_t seed_ = 0;
+};
 
 void print_notes(const RequestSource& source, const Options& options) {
   if (options.output().quiet) return;
@@ -111,16 +108,14 @@ void print_stats(const TraceStats& s) {
 }
 
 int stats(const std::vector<std::string>& args) {
-  Scenario scenario;
+  std::string trace;
   Options options("trace stats", "Count, rate, lengths and prefix reuse of a trace or workload.");
-  options
-      .positional("FILE", scenario.workload.trace, "a trace, or builtin:conversation|code|summarisation",
-                  false)
+  options.positional("FILE", trace, "a trace, or builtin:conversation|code|summarisation", false)
       .example("orrery trace stats traces/samples/mooncake.jsonl")
       .example("orrery trace stats builtin:code --json");
-  add_workload_options(options, scenario);
+  const WorkloadOptions workload(options);
   if (!options.parse(args)) return 0;
-  const auto source = make_source(scenario.workload, scenario.seed);
+  const auto source = workload.open(trace);
   const TraceStats s = trace_stats(*source);
   if (options.output().json) {
     fmt::print("{}\n", stats_json(s, *source).dump(2));
@@ -132,16 +127,14 @@ int stats(const std::vector<std::string>& args) {
 }
 
 int head(const std::vector<std::string>& args) {
-  Scenario scenario;
+  std::string trace;
   std::int64_t lines = 10;
   Options options("trace head", "The first requests, as the simulator sees them.");
-  options
-      .positional("FILE", scenario.workload.trace, "a trace, or builtin:conversation|code|summarisation",
-                  false)
+  options.positional("FILE", trace, "a trace, or builtin:conversation|code|summarisation", false)
       .value("lines,n", lines, "N", "how many (default 10)");
-  add_workload_options(options, scenario);
+  const WorkloadOptions workload(options);
   if (!options.parse(args)) return 0;
-  const auto source = make_source(scenario.workload, scenario.seed);
+  const auto source = workload.open(trace);
   Json all = Json::array();
   if (!options.output().json) {
     fmt::print("{:>8}{:>16}{:>10}{:>10}{:>10}{:>8}\n", "id", "arrival s", "input", "output", "prefixes",
@@ -199,23 +192,23 @@ class Output {
   std::FILE* file_;
 };
 
-/// Writes what `scenario` describes; convert and synth differ in where it comes from only.
+/// Writes a workload as a trace; convert and synth differ in where it comes from only.
 int write(const std::vector<std::string>& args, const char* verb, const char* summary, bool from_file) {
-  Scenario scenario;
+  std::string trace;
   std::string format = "azure", path = "-";
   Options options(verb, summary);
   options
-      .positional(from_file ? "FILE" : "NAME", scenario.workload.trace,
+      .positional(from_file ? "FILE" : "NAME", trace,
                   from_file ? "the trace to read"
                             : "builtin:conversation|code|summarisation (default: from the options)",
                   from_file)
       .value("to", format, fmt::format("{}", fmt::join(Registry<TraceWriters>::names(), "|")),
              "format to write (default azure)")
       .value("file,o", path, "FILE", "where to (default: standard output)");
-  add_workload_options(options, scenario);
+  const WorkloadOptions workload(options);
   if (!options.parse(args)) return 0;
   const auto& writer = Registry<TraceWriters>::find(format);
-  const auto source = make_source(scenario.workload, scenario.seed);
+  const auto source = workload.open(trace);
   Output out(path);
   const auto count = write_trace(*source, format, [&](const std::string& text) { out.write(text); });
   out.close();
