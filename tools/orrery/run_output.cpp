@@ -62,7 +62,8 @@ int print_result(const RunResult& r, const OutputOptions& output) {
     std::fputs(text.c_str(), stdout);
   }
   if (r.simulation.interrupted) return kInterruptedExit;
-  return static_cast<int>(r.summary.slo_met() ? ExitCode::ok : ExitCode::slo_missed);
+  const bool nothing_served = r.summary.completed == 0 && r.simulation.requests > 0;
+  return static_cast<int>(r.summary.slo_met() && !nothing_served ? ExitCode::ok : ExitCode::slo_missed);
 }
 
 std::string choose_directory(const std::string& out, const std::string& model) {
