@@ -34,23 +34,32 @@ std::int64_t PrefillTable::price(std::span<const PrefillChunk> chunks, std::span
   return sum;
 }
 
+namespace {
+bool same(std::span<const PrefillChunk> a, std::span<const PrefillChunk> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const PrefillChunk& x, const PrefillChunk& y) {
+    return x.new_tokens == y.new_tokens && x.past == y.past;
+  });
+}
+}  // namespace
+
 std::size_t PrefillTable::find(std::span<const PrefillChunk> chunks) {
-  const bool kept = !chunks.empty() && chunks.size() <= kChunks;
-  std::uint64_t hash = 0;
-  for (std::size_t i = 0; kept && i < chunks.size(); ++i) {
-    hash = (hash ^ static_cast<std::uint64_t>(chunks[i].new_tokens)) * 0x9E3779B97F4A7C15u;
-    hash = (hash ^ static_cast<std::uint64_t>(chunks[i].past)) * 0x9E3779B97F4A7C15u;
+  if (chunks.empty() || chunks.size() > kChunks) {
+    if (!same(chunks, long_list_)) {
+      long_list_.assign(chunks.begin(), chunks.end());
+      slots_[kSlots].ps = price(chunks, {&prices_[kSlots * kinds_], kinds_});
+    }
+    return kSlots;
   }
-  static_assert(kSlots == std::size_t{1} << (64 - 55));
-  const std::size_t position = kept ? hash >> 55 : kSlots;
+  std::uint64_t hash = 0;
+  for (const PrefillChunk& chunk : chunks) {
+    hash = (hash ^ static_cast<std::uint64_t>(chunk.new_tokens)) * 0x9E3779B97F4A7C15u;
+    hash = (hash ^ static_cast<std::uint64_t>(chunk.past)) * 0x9E3779B97F4A7C15u;
+  }
+  const std::size_t position = hash >> (64 - kSlotBits);
   Slot& slot = slots_[position];
-  const auto same = [](const PrefillChunk& a, const PrefillChunk& b) {
-    return a.new_tokens == b.new_tokens && a.past == b.past;
-  };
-  if (!kept || slot.size != chunks.size() ||
-      !std::equal(chunks.begin(), chunks.end(), slot.chunks.begin(), same)) {
-    slot.size = kept ? chunks.size() : 0;
-    if (kept) std::copy(chunks.begin(), chunks.end(), slot.chunks.begin());
+  if (!same(chunks, {slot.chunks.data(), slot.size})) {
+    std::copy(chunks.begin(), chunks.end(), slot.chunks.begin());
+    slot.size = chunks.size();
     slot.ps = price(chunks, {&prices_[position * kinds_], kinds_});
   }
   return position;

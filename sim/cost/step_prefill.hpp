@@ -21,7 +21,9 @@ class PrefillTable {
   double account(std::span<const PrefillChunk> chunks, ClassAccount& out);
 
  private:
-  static constexpr std::size_t kSlots = 512, kChunks = 4;  ///< direct-mapped; longer lists are not kept
+  // Direct-mapped. Saturated by long prompts, a replica meets some ten thousand chunks again and again.
+  static constexpr int kSlotBits = 14;
+  static constexpr std::size_t kSlots = std::size_t{1} << kSlotBits, kChunks = 2;
   struct Slot {
     std::array<PrefillChunk, kChunks> chunks{};
     std::size_t size = 0;  ///< 0: empty
@@ -38,10 +40,11 @@ class PrefillTable {
 
   const StepKernels* kernels_;
   std::size_t kinds_ = 0;          ///< launches per step
-  std::vector<Slot> slots_;        ///< one more than kSlots: the last is for lists that are not kept
+  std::vector<Slot> slots_;        ///< and one more, for the last list of more than kChunks
   std::vector<KindPrice> prices_;  ///< kinds_ per slot
-  BatchShape shape_;               ///< reused
-  KernelCalls calls_;              ///< reused
+  std::vector<PrefillChunk> long_list_;
+  BatchShape shape_;   ///< reused
+  KernelCalls calls_;  ///< reused
 };
 
 }  // namespace orrery

@@ -88,7 +88,7 @@ void run_azure(std::int64_t requests) {
 /// Requests per second that one replica serves when everything has arrived.
 double saturation_rps() {
   WorkloadSpec w = azure(kAzureRequests);
-  w.read.use_timestamps = w.trace.starts_with("builtin:");
+  w.rate_scale = 1e6;
   const ClusterConfig cluster = deploy(Server{}).cluster;
   const RequestSourcePtr source = make_source(w, 0);
   const SimulationResult result = simulate(cluster, *source, {});

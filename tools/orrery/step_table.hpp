@@ -10,7 +10,7 @@
 namespace orrery {
 
 /// What limits a kernel: the resource whose speed of light takes longest, or the launch when even that is
-/// less than a third of the time. Collectives are `comm`, bound by latency or bandwidth.
+/// less than a third of a time below 5 us. Collectives are `comm`, bound by latency or bandwidth.
 enum class Bound : std::uint8_t { memory, compute, comm, launch };
 std::string_view name(Bound bound);
 
