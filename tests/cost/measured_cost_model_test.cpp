@@ -1,0 +1,106 @@
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include <catch2/catch.hpp>
+
+#include "cost/measured.hpp"
+#include "cost/roofline.hpp"
+#include "ops/kernel_classes.hpp"
+
+using namespace orrery;
+namespace fs = std::filesystem;
+
+namespace {
+/// A folder of tables that disappears with the test.
+struct Tables {
+  fs::path folder;
+  explicit Tables(const std::string& name) : folder(fs::temp_directory_path() / ("orrery_measured_" + name)) {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+  }
+  ~Tables() { fs::remove_all(folder); }
+  void add(const std::string& name, const std::string& text) const { std::ofstream(folder / name) << text; }
+};
+
+KernelCostModelPtr backing() {
+  DeviceProfile d;
+  d.name = "d";
+  d.tensor_flops_per_s[static_cast<int>(DType::bf16)] = 1e15;
+  d.memory_bandwidth_bytes_per_s = 1e12;
+  return make_analytic(d, {});
+}
+
+KernelCall gemm(double m, double n, double k, DType weight = DType::bf16) {
+  KernelCall c;
+  c.cls = &kGemm;
+  c.dims = {m, n, k};
+  c.weight_dtype = weight;
+  return c;
+}
+
+constexpr const char* kGemmTable =
+    "# class: gemm\n# driver 550.54\nm,n,k,dtype,weight_dtype,time_s,clock_mhz\n"
+    "16,4096,4096,bf16,bf16,1.0e-05,1755\n16,4096,4096,bf16,bf16,1.2e-05,1755\n16,4096,4096,bf16,bf16,1.1e-"
+    "05,1755\n"
+    "64,4096,4096,bf16,bf16,4.4e-05,1755\n16,8192,4096,bf16,bf16,2.2e-05,1755\n";
+}  // namespace
+
+TEST_CASE("is a shape that was run priced at the median of its runs, and called measured?") {
+  const Tables t("exact");
+  t.add("gemm.csv", kGemmTable);
+  const auto model = make_measured(t.folder.string(), backing());
+  const auto p = model->price(gemm(16, 4096, 4096));
+  CHECK(p.time.value == Approx(1.1e-5));
+  CHECK(p.provenance == Provenance::measured);
+}
+
+TEST_CASE("is a shape between two that were run interpolated in logarithms?") {
+  const Tables t("between");
+  t.add("gemm.csv", kGemmTable);
+  const auto model = make_measured(t.folder.string(), backing());
+  const auto p = model->price(gemm(32, 4096, 4096));  // halfway in log from 16 to 64
+  CHECK(p.time.value == Approx(std::sqrt(1.1e-5 * 4.4e-5)));
+  CHECK(p.provenance == Provenance::interpolated);
+}
+
+TEST_CASE("does anything else fall back?") {
+  const Tables t("fallback");
+  t.add("gemm.csv", kGemmTable);
+  const auto model = make_measured(t.folder.string(), backing());
+  CHECK(model->price(gemm(128, 4096, 4096)).provenance == Provenance::analytic);  // beyond the rows
+  CHECK(model->price(gemm(32, 8192, 4096)).provenance == Provenance::analytic);   // two dims differ
+  CHECK(model->price(gemm(16, 4096, 4096, DType::fp8)).provenance == Provenance::analytic);  // another format
+  KernelCall other;
+  other.cls = &kSampling;
+  CHECK(model->price(other).provenance == Provenance::analytic);
+}
+
+TEST_CASE("does a spoiled table name its file and line?") {
+  const Tables t("spoiled");
+  const auto error_of = [&](const std::string& text) {
+    t.add("gemm.csv", text);
+    try {
+      make_measured(t.folder.string(), backing());
+    } catch (const ConfigError& e) {
+      CHECK(e.file().find("gemm.csv") != std::string::npos);
+      return std::string(e.what()) + " @" + std::to_string(e.line());
+    }
+    return std::string("no error");
+  };
+  CHECK(error_of("# class: gemm\nm,n,k,dtype,weight_dtype,time_s\n16,4096,4096,bf16,bf16,-1\n").find("@3") !=
+        std::string::npos);
+  CHECK(error_of("# class: gemm\nm,n,k,dtype,weight_dtype,time_s\n16,x,4096,bf16,bf16,1\n").find("'x'") !=
+        std::string::npos);
+  CHECK(error_of("# class: gem\nm,n\n").find("unknown kernel class") != std::string::npos);
+  CHECK(error_of("# class: gemm\nm,n,k,dtype,time_s\n").find("weight_dtype") != std::string::npos);
+  CHECK(error_of("m,n,k,dtype,weight_dtype,time_s\n").find("# class") != std::string::npos);
+}
+
+TEST_CASE("is an empty folder no measurement?") {
+  const Tables t("empty");
+  CHECK_FALSE(has_measured_rows(t.folder.string()));
+  CHECK_FALSE(has_measured_rows((t.folder / "absent").string()));
+  t.add("gemm.csv", kGemmTable);
+  CHECK(has_measured_rows(t.folder.string()));
+}
