@@ -1,6 +1,7 @@
 #include "report/gaps.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/error.hpp"
@@ -26,14 +27,13 @@ void GapDistribution::add(Ps first, Ps slope, std::int64_t steps, std::int64_t s
                       static_cast<std::int32_t>(seqs)};
   ORRERY_CHECK(p.steps == steps && p.seqs == seqs, "a decode run of more than 2^31 steps");
 
-  // Sums of d + s j and its square over j, in ms, for d the distance of the first gap to the origin.
-  const double k = static_cast<double>(steps), w = static_cast<double>(seqs);
-  const double f = to_ms(first), s = to_ms(slope);
-  moments_.set_origin(f);
-  const double d = f - moments_.origin();
-  const double sum_j = k * (k - 1) / 2, sum_jj = sum_j * (2 * k - 1) / 3;
-  moments_.add_sums(w * k, w * (d * k + s * sum_j), w * (d * d * k + 2 * d * s * sum_j + s * s * sum_jj), f,
-                    f + s * (k - 1));
+  const Wide k = steps, f = first.value, d = slope.value, weight = seqs;
+  const Wide sum_j = k * (k - 1) / 2, sum_jj = sum_j * (2 * k - 1) / 3;
+  sum_ += weight * (f * k + d * sum_j);
+  squares_ += weight * (f * f * k + 2 * f * d * sum_j + d * d * sum_jj);
+  const std::int64_t longest = first.value + slope.value * (steps - 1);
+  min_ = gaps_ == 0 ? first.value : std::min(min_, first.value);
+  max_ = gaps_ == 0 ? longest : std::max(max_, longest);
   gaps_ += static_cast<std::uint64_t>(steps) * static_cast<std::uint64_t>(seqs);
 
   if (exact_ && kept_.size() < max_exact_) {
@@ -46,6 +46,12 @@ void GapDistribution::add(Ps first, Ps slope, std::int64_t steps, std::int64_t s
     exact_ = false;
   }
   spread(p, histogram_);
+}
+
+void GapDistribution::add_after_stall(const DecodeRun& run) {
+  add(run.first + run.stall, run.stalled_seqs);
+  add(run.first, run.seqs - run.stalled_seqs);
+  add(run.first + run.slope, run.slope, run.steps - 1, run.seqs);
 }
 
 void GapDistribution::spread(const Progression& p, Histogram& histogram) {
@@ -89,8 +95,15 @@ MetricStats GapDistribution::stats(std::span<const double> percentiles, Percenti
   MetricStats out;
   out.samples = static_cast<std::int64_t>(gaps_);
   out.exact = exact_;
-  out.mean = moments_.mean(), out.std = moments_.std();
-  out.min = moments_.min(), out.max = moments_.max();
+  if (gaps_ == 0) {
+    out.mean = out.std = out.min = out.max = std::numeric_limits<double>::quiet_NaN();
+  } else {
+    const long double mean = static_cast<long double>(sum_) / static_cast<long double>(gaps_);
+    const long double square = static_cast<long double>(squares_) / static_cast<long double>(gaps_);
+    out.mean = static_cast<double>(mean * 1e-9L);
+    out.std = static_cast<double>(std::sqrt(std::max(0.0L, square - mean * mean)) * 1e-9L);
+    out.min = to_ms(Ps(min_)), out.max = to_ms(Ps(max_));
+  }
 
   Histogram from_kept;
   for (const auto& p : kept_) spread(p, from_kept);

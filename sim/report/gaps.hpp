@@ -19,6 +19,8 @@ class GapDistribution {
 
   void add(Ps first, Ps slope, std::int64_t steps, std::int64_t seqs);
   void add(Ps gap, std::int64_t seqs) { add(gap, Ps(0), 1, seqs); }
+  /// A run of which `stalled` sequences had their last token `stall` before it began.
+  void add_after_stall(const DecodeRun& run);
 
   /// In ms. `percentiles` in percent, ascending.
   MetricStats stats(std::span<const double> percentiles, PercentileMethod method) const;
@@ -42,7 +44,10 @@ class GapDistribution {
   bool exact_ = true;
   std::vector<Progression> kept_;
   Histogram histogram_;
-  Moments moments_;
+  // Sums in whole picoseconds: mean and deviation do not depend on how steps were told as runs.
+  __extension__ using Wide = __int128;
+  Wide sum_ = 0, squares_ = 0;
+  std::int64_t min_ = 0, max_ = 0;
   std::uint64_t gaps_ = 0;
 };
 

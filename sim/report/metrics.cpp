@@ -134,7 +134,11 @@ void Metrics::on_decode_run(const DecodeRun& run) {
   const double grown =
       block > 0 ? static_cast<double>(run.seqs * run.steps) / static_cast<double>(block) : 0.0;
   m.add_load(run.load, run.start, duration, grown);
-  m.gaps.add(run.first, run.slope, run.steps, run.seqs);
+  if (run.stalled_seqs > 0) {
+    m.gaps.add_after_stall(run);
+  } else {
+    m.gaps.add(run.first, run.slope, run.steps, run.seqs);
+  }
   m.activity.tokens(run);
 }
 
@@ -143,7 +147,8 @@ void Metrics::on_mixed_step(const MixedStep& step) {
   m.replica(step.where).prefill_ps += step.duration.value;
   if (!m.counting(step.start)) return;
   m.add_load(step.load, step.start, step.duration, 0);
-  m.gaps.add(step.duration, step.decode_seqs);
+  m.gaps.add(step.duration + step.stall, step.stalled_seqs);
+  m.gaps.add(step.duration, step.decode_seqs - step.stalled_seqs);
   std::int64_t tokens = step.decode_seqs;
   for (const auto& chunk : step.chunks) tokens += chunk.last ? 1 : 0;
   m.activity.tokens(step.start + step.duration, tokens);

@@ -90,6 +90,7 @@ void KvCache::take(std::int64_t blocks) {
 
 KvCache::Units KvCache::units_of(const Request& request) const {
   const PrefixKeys& keys = *request.prefix;
+  ORRERY_CHECK(keys.block_tokens > 0, "prefix keys of empty blocks");
   const auto per_unit = static_cast<std::size_t>(block_size_ / std::gcd(block_size_, keys.block_tokens));
   return {&keys, per_unit, (keys.ids.size() + per_unit - 1) / per_unit,
           static_cast<std::int64_t>(per_unit) * keys.block_tokens / block_size_,

@@ -224,3 +224,32 @@ TEST_CASE("does p99 from few requests warn, and from enough not?") {
   CHECK(warned(999) == 1);
   CHECK(warned(1000) == 0);
 }
+
+TEST_CASE("is the gap of sequences that a prefill-only batch held up longer by that batch?") {
+  Metrics metrics;
+  DecodeRun run;
+  run.start = ps_from_ms(100), run.first = ps_from_ms(10), run.steps = 2, run.seqs = 3;
+  run.stalled_seqs = 2, run.stall = ps_from_ms(50);
+  metrics.on_decode_run(run);
+  const auto s = metrics.summary({});
+  // 60, 60 and 10 ms in the first step, 10 ms for all three in the second.
+  CHECK(s[Metric::itl].samples == 6);
+  CHECK(s[Metric::itl].max == Approx(60));
+  CHECK(s[Metric::itl].mean == Approx((60 + 60 + 10 + 30) / 6.0));
+}
+
+TEST_CASE("do the statistics of gaps not depend on how steps were told as runs?") {
+  Metrics runs, steps;
+  DecodeRun run;
+  run.first = Ps(7123456789), run.slope = Ps(345678), run.steps = 1000, run.seqs = 17;
+  runs.on_decode_run(run);
+  for (std::int64_t j = 0; j < 1000; ++j) {
+    DecodeRun one = run;
+    one.first = run.first + run.slope * j, one.slope = Ps(0), one.steps = 1;
+    steps.on_decode_run(one);
+  }
+  const auto a = runs.summary({}), b = steps.summary({});
+  CHECK(a[Metric::itl].mean == b[Metric::itl].mean);
+  CHECK(a[Metric::itl].std == b[Metric::itl].std);
+  CHECK(a[Metric::itl].max == b[Metric::itl].max);
+}
