@@ -212,7 +212,6 @@ OrderedJson row_json(const BenchReport& report, std::size_t i) {
     json["predicted"] = {{"mean_ttft_ms", p->ttft_ms}, {"mean_tpot_ms", p->tpot_ms}};
     json["interval"] = {{"mean_ttft_ms", range(p->ttft_interval)}, {"mean_tpot_ms", range(p->tpot_interval)}};
   } else {
-    json["predicted"] = nullptr;
     json["skipped"] = row.skipped;
   }
   return json;
