@@ -22,7 +22,8 @@ struct KernelPlan {
   bool graph_mixed = true;            ///< steps with prefill are padded too (piecewise graphs)
   Seconds eager_launch_per_layer{0};  ///< extra time per layer when no graph applies (exposed launches)
 
-  /// All-reduce payloads up to this many bytes use the custom kernel, larger ones NCCL; by number of ranks.
+  /// All-reduce payloads below this many bytes use the custom kernel, others NCCL; by number of ranks. (vLLM,
+  /// CustomAllreduce.should_custom_ar: strictly below.)
   std::map<int, double> custom_all_reduce_max_bytes;
 
   /// Host time of a step. With async scheduling a step takes max(host, device) + host_exposed; without it

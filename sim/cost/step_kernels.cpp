@@ -30,7 +30,7 @@ void StepKernels::choose_collectives(KernelCalls& calls, std::size_t first) cons
     KernelCall& call = calls[i];
     if (call.cls != &kAllReduceNccl) continue;
     const auto limit = custom_all_reduce_max_bytes_.find(static_cast<int>(call.dims[0]));
-    if (limit != custom_all_reduce_max_bytes_.end() && call.dims[1] <= limit->second) {
+    if (limit != custom_all_reduce_max_bytes_.end() && call.dims[1] < limit->second) {
       call.cls = &kAllReduceCustom;
     }
   }

@@ -153,6 +153,13 @@ MemoryPolicy read_memory(SourcedReader& sourced, JsonView view) {
   return m;
 }
 
+void read_calibration(SourcedReader& sourced, JsonView view, EngineProfile& p) {
+  p.log_sigma = sourced.number(view, "log_sigma", "calibration.");
+  if (p.log_sigma < 0) view.fail("log_sigma", "must not be negative");
+  p.fitted_on = view.texts_or("fitted_on", {});
+  view.finish();
+}
+
 /// Every setting must have a value on every device.
 void check_complete(const JsonView& view, const EngineProfile& p) {
   for (const auto& [key, set] : setters()) {
@@ -194,6 +201,7 @@ EngineProfile read_engine_file(const std::string& path) {
   JsonView factors = view.object("class_factors");
   for (const auto& key : factors.keys()) p.class_factor[key] = sourced.number(factors, key, "class_factors.");
   p.memory = read_memory(sourced, view.object("memory"));
+  if (const auto calibration = view.object_if("calibration")) read_calibration(sourced, *calibration, p);
   view.finish();
   p.figures = sourced.figures();
   return p;

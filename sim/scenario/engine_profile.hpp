@@ -73,6 +73,10 @@ struct EngineProfile {
   EngineOverheads overheads;
   std::map<std::string, double> class_factor;
   MemoryPolicy memory;
+  /// Standard deviation of log(predicted / measured) that servers not fitted on show beyond their kernels.
+  double log_sigma = 0.1;
+  /// Runs of measured servers that overheads were fitted on, "<set>/<run>" with '*' (validate_servers.hpp).
+  std::vector<std::string> fitted_on;
   std::vector<SourcedFigure> figures;  ///< every figure with its source
 
   std::string id() const { return engine + "@" + version; }

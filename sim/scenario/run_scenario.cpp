@@ -11,14 +11,11 @@
 #include "report/confidence.hpp"
 #include "report/metrics.hpp"
 #include "scenario/headroom.hpp"
+#include "scenario/resimulate.hpp"
 
 namespace orrery {
 
 namespace {
-
-/// Deviation of log(predicted / measured) that whole servers show beyond their kernels: scheduling, host and
-/// runtime effects the engine profile does not hold.
-constexpr double kEngineLogSigma = 0.06;
 
 bool is_builtin(const std::string& trace) {
   return trace.rfind("builtin:", 0) == 0;
@@ -173,7 +170,11 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   r.summary = recorders.metrics().summary(describe(scenario, d));
   r.summary.interrupted = r.simulation.interrupted;
   r.summary.warnings.insert(r.summary.warnings.begin(), d.warnings.begin(), d.warnings.end());
-  add_confidence(r.summary, difference(d.pricer().shares(), before), *d.cost, kEngineLogSigma);
+  const TimeShares shares = difference(d.pricer().shares(), before);
+  add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
+  if (options.resimulations > 0 && !r.simulation.interrupted) {
+    resimulate_intervals(r, d, scenario, shares, options.resimulations);
+  }
   r.saturation_rps = headroom(r.summary, d);
   r.notes = source->notes();
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);

@@ -215,7 +215,7 @@ TEST_CASE("does the host hide behind the device, and when not?") {
   }
 }
 
-TEST_CASE("is the all-reduce the custom kernel up to its size and NCCL above?") {
+TEST_CASE("is the all-reduce the custom kernel below its size and NCCL from there?") {
   KernelPlan plan;
   plan.custom_all_reduce_max_bytes[2] = 64 * 1024 * 2;  // 64 tokens of 1024 x bf16
   auto pricer = make_pricer(false, plan, 2);
@@ -225,8 +225,8 @@ TEST_CASE("is the all-reduce the custom kernel up to its size and NCCL above?") 
     }
     return static_cast<const KernelClass*>(nullptr);
   };
-  CHECK(all_reduce(64) == &kAllReduceCustom);
-  CHECK(all_reduce(65) == &kAllReduceNccl);
+  CHECK(all_reduce(63) == &kAllReduceCustom);
+  CHECK(all_reduce(64) == &kAllReduceNccl);
 }
 
 TEST_CASE("do named factors reach the class they name, and the sustained one large steps only?") {
