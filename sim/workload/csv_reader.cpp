@@ -27,7 +27,7 @@ CsvReader::CsvReader(ByteStreamPtr stream, const std::string& name) : lines_(std
   if (!lines_.next_filled(row_)) throw ConfigError("the file is empty: expected a header line").at(name);
   const std::size_t n = split();
   if (n > fields_.size()) throw ConfigError("more than 32 columns: not a trace of requests").at(name, line());
-  for (std::size_t i = 0; i < n; ++i) names_.emplace_back(trimmed(fields_[i]));
+  for (std::size_t i = 0; i < n; ++i) names_.push_back(printable(trimmed(fields_[i])));
 }
 
 int CsvReader::column_if(std::initializer_list<std::string_view> names) const {
@@ -113,7 +113,7 @@ void CsvReader::fail(int column, const std::string& expected) const {
   const auto at = static_cast<std::size_t>(text.data() - row_.data()) + 1;
   lines_.bad_row(row_, at,
                  names_[static_cast<std::size_t>(column)] + ": expected " + expected + ", found \"" +
-                     std::string(text.substr(0, 60)) + "\"");
+                     printable(text.substr(0, 60)) + "\"");
 }
 
 }  // namespace orrery

@@ -71,7 +71,7 @@ void JsonLines::fail(const char* key, const std::string& expected) const {
                           : value.dump(-1, ' ', false, Json::error_handler_t::replace);
   if (found.size() > 60) found = found.substr(0, 57) + "...";
   lines_.bad_row(text_, at == std::string_view::npos ? 1 : at + 1,
-                 std::string(key) + ": expected " + expected + ", found " + found);
+                 std::string(key) + ": expected " + expected + ", found " + printable(found));
 }
 
 std::int32_t estimate_tokens(std::string_view text, double chars_per_token) {

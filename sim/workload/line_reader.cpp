@@ -9,6 +9,13 @@ constexpr std::size_t kLongestLine = 64 << 20;
 constexpr std::size_t kLongestExcerpt = 160;
 }  // namespace
 
+std::string printable(std::string_view text) {
+  std::string out(text);
+  std::replace_if(
+      out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return out;
+}
+
 LineReader::LineReader(ByteStreamPtr stream, std::string name)
     : stream_(std::move(stream)), name_(std::move(name)), buffer_(kBlock) {
   refill();
@@ -43,7 +50,7 @@ void LineReader::bad_row(std::string_view line, std::size_t column, const std::s
   BadRow error(message, hint.empty() ? "leave out rows that cannot be read with --on-bad-row skip" : hint);
   const bool shown = column <= kLongestExcerpt;
   error.at(name_, number_, static_cast<long>(column),
-           shown ? std::string(line.substr(0, kLongestExcerpt)) : "");
+           shown ? printable(line.substr(0, kLongestExcerpt)) : "");
   throw error;
 }
 

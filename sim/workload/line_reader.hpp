@@ -16,6 +16,9 @@ class BadRow : public ConfigError {
   using ConfigError::ConfigError;
 };
 
+/// `text` with a '?' for each byte that is not printable ASCII: safe in a message, and columns stay true.
+std::string printable(std::string_view text);
+
 /// Lines of a stream, without their LF or CRLF; the last needs none. A UTF-8 byte-order mark is dropped. One
 /// buffer, no allocation per line: a view is valid until the next call.
 class LineReader {

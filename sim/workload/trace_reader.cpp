@@ -27,7 +27,7 @@ std::string trace_format(const ByteSource& source, const TraceOptions& options) 
   }
   std::string known;
   for (const auto& name : Registry<TraceFormats>::names()) known += " " + name;
-  std::string shown(first_line(head).substr(0, 120));
+  const std::string shown = printable(first_line(head).substr(0, 120));
   throw ConfigError("cannot tell the trace's format from its first line",
                     "name it with --format; known formats:" + known)
       .at(source.name(), 1, 1, shown);

@@ -68,6 +68,9 @@ TEST_CASE("does a bad field name its file, line, column, value and the way out?"
   CHECK(e.column() == 33);
   CHECK(e.excerpt() == "2023-11-16 18:22:10.1930000,874,12a");
   CHECK(e.hint().find("--on-bad-row skip") != std::string::npos);
+  const auto binary = replay_error(azure_2023 + "\n\xff\x01,5,5\n");
+  CHECK(what(binary) == "TIMESTAMP: expected a date and time like 2023-11-16 18:15:46.68, found \"??\"");
+  CHECK(binary.excerpt() == "??,5,5");
 }
 
 TEST_CASE("is each kind of impossible row refused, and skipped when that is asked for?") {

@@ -51,7 +51,8 @@ class ShareGptReader : public TraceReader {
   }
   [[noreturn]] void bad(const std::string& message) const {
     BadRow error(message, "leave out rows that cannot be read with --on-bad-row skip");
-    error.at(objects_.name(), objects_.line(), 1, text_.substr(0, text_.find('\n')).substr(0, 160));
+    error.at(objects_.name(), objects_.line(), 1,
+             printable(text_.substr(0, text_.find('\n')).substr(0, 160)));
     throw error;
   }
 
