@@ -119,7 +119,7 @@ OrderedJson stability_json(const Stability& s) {
 }
 
 OrderedJson intervals_json(const Summary& s) {
-  OrderedJson json = {{"level", s.confidence->level}};
+  OrderedJson json = {{"level", s.confidence->level}, {"method", s.confidence->method}};
   const auto put = [&](const std::string& key, const std::optional<Interval>& interval) {
     if (interval) json[key] = {interval->low, interval->high};
   };

@@ -62,7 +62,8 @@ struct Confidence {
   std::map<std::string, double> by_provenance;  ///< "measured", ...: share of device time, sums to 1
   double step_time_error = 0;                   ///< relative half-width of a step's time at `level`
   double level = 0.9;
-  std::vector<std::string> sources;  ///< where the kernel times come from
+  std::string method = "first order";  ///< of the intervals; or "resimulated N times"
+  std::vector<std::string> sources;    ///< where the kernel times come from
 };
 
 /// What was run, as far as a reader of the numbers needs it. Filled by the caller; empty = left out.

@@ -36,6 +36,14 @@ void parse_percentiles(const std::string& text, RunOptions& run) {
   std::sort(run.percentiles.begin(), run.percentiles.end());
 }
 
+/// The number of perturbed runs.
+int parse_intervals(const std::string& text) {
+  if (text == "first-order") return 0;
+  if (text == "resimulate") return 24;
+  throw ConfigError("unknown intervals '" + text + "'", suggestion(text, {"first-order", "resimulate"}),
+                    ExitCode::usage);
+}
+
 int run(const std::vector<std::string>& args) {
   std::string file, out;
   RunOptions run;
@@ -53,7 +61,11 @@ int run(const std::vector<std::string>& args) {
           "part of the timeline: 12s..14s")
       .value(
           "metric-percentiles", [&](const std::string& v) { parse_percentiles(v, run); }, "P,P,...",
-          "default 50,90,99,99.9");
+          "default 50,90,99,99.9")
+      .value(
+          "intervals", [&](const std::string& v) { run.resimulations = parse_intervals(v); },
+          "first-order|resimulate",
+          "error bars from shares of time (default), or from 24 runs with perturbed step times");
   options
       .example("orrery run -m llama-3.1-8b -g h100-sxm --trace builtin:conversation --slo 'ttft<=500ms@p99'")
       .example(
