@@ -22,8 +22,8 @@ enum class ExitCode : int {
 /// `what()` is one sentence; the location and the hint are kept apart so that they can be laid out.
 class ConfigError : public std::runtime_error {
  public:
-  explicit ConfigError(std::string message, std::string hint = {}, ExitCode code = ExitCode::bad_input)
-      : std::runtime_error(std::move(message)), hint_(std::move(hint)), code_(code) {}
+  explicit ConfigError(const std::string& message, std::string hint = {}, ExitCode code = ExitCode::bad_input)
+      : std::runtime_error(message), hint_(std::move(hint)), code_(code) {}
 
   /// Where: file, 1-based line and column (0 = unknown), and the offending line's text when known.
   ConfigError& at(std::string file, long line = 0, long column = 0, std::string excerpt = {}) {

@@ -8,18 +8,20 @@
 namespace orrery {
 namespace {
 
-/// Replaces Python's bare Infinity and NaN outside strings by null, padded so that positions stay true.
+/// Replaces Python's bare Infinity and NaN outside strings by null. Lines stay where they are.
 void blank_non_finite(std::string& text) {
   static constexpr std::string_view words[] = {"-Infinity", "Infinity", "NaN"};
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '"' && (i == 0 || text[i - 1] != '\\')) in_string = !in_string;
+    if (in_string && text[i] == '\\') {
+      ++i;
+      continue;
+    }
+    if (text[i] == '"') in_string = !in_string;
     if (in_string) continue;
     for (const auto word : words) {
       if (text.compare(i, word.size(), word) != 0) continue;
-      std::string replacement(word.size(), ' ');
-      replacement.replace(0, 4, word.size() >= 4 ? "null" : "0");
-      text.replace(i, word.size(), word.size() >= 4 ? replacement : "0  ");
+      text.replace(i, word.size(), "null");
       break;
     }
   }
@@ -51,6 +53,8 @@ std::shared_ptr<const JsonDocument> JsonDocument::parse(std::string text, std::s
     const long line = 1 + std::count(doc->text_.begin(), end, '\n');
     const auto start = std::find(std::make_reverse_iterator(end), doc->text_.rend(), '\n').base();
     throw ConfigError("not valid JSON").at(doc->path_, line, 1 + (end - start), doc->line_text(line));
+  } catch (const Json::out_of_range&) {
+    throw ConfigError("a number is too large for a double").at(doc->path_);
   }
   return doc;
 }
@@ -81,10 +85,16 @@ long JsonDocument::line_of(std::string_view pointer) const {
   return 1 + std::count(text_.begin(), text_.begin() + static_cast<long>(at), '\n');
 }
 
-JsonView::JsonView(std::shared_ptr<const JsonDocument> doc) : JsonView(doc, doc->root(), "") {}
+JsonView::JsonView(std::shared_ptr<const JsonDocument> doc) : doc_(std::move(doc)), value_(&doc_->root()) {
+  require_object();
+}
 
 JsonView::JsonView(std::shared_ptr<const JsonDocument> doc, const Json& value, std::string pointer)
     : doc_(std::move(doc)), value_(&value), pointer_(std::move(pointer)) {
+  require_object();
+}
+
+void JsonView::require_object() const {
   if (!value_->is_object()) {
     throw ConfigError((pointer_.empty() ? "the file" : pointer_.substr(1)) + ": expected an object, found " +
                       kind_of(*value_))

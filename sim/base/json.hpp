@@ -68,6 +68,7 @@ class JsonView {
   [[noreturn]] void fail(const std::string& key, const std::string& why, const std::string& hint = {}) const;
 
  private:
+  void require_object() const;
   const Json* find(const std::string& key) const;
   const Json& require(const std::string& key) const;
 
