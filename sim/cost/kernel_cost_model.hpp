@@ -36,7 +36,7 @@ struct KernelTime {
 struct ClassError {
   double median_abs = 0;  ///< median |predicted/measured - 1|
   double p90_abs = 0;
-  double log_sigma = 0;  ///< standard deviation of log(predicted/measured) over shapes
+  double log_sigma = 0;  ///< of the normal whose central 90% holds 90% of log(predicted/measured) over shapes
 };
 
 /// Prices one kernel call on one device. Immutable after construction; safe to share between threads.
@@ -51,8 +51,8 @@ class KernelCostModel {
 };
 using KernelCostModelPtr = std::shared_ptr<const KernelCostModel>;
 
-/// Registry kind: "roofline", "fitted", "measured". `fit` is the path of a fit.json or measured folder, "" =
-/// the device's own.
+/// Registry kind: "roofline" (speed of light), "analytic", "fitted", "measured". `fit` is the path of a
+/// fit.json or measured folder, "" = the device's own.
 struct CostModels {
   static constexpr const char* kind = "cost model";
   using Factory = KernelCostModelPtr (*)(const DeviceProfile&, const Topology&, const std::string& fit);

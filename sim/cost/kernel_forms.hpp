@@ -69,9 +69,9 @@ struct PrefillShape {
   std::array<double, 4> log2_point() const;
 };
 
-/// launch + ((compute^4 + memory^4) + longest_block^4)^(1/4) + waves * block: compute at a rate per head size
-/// on the pairs and the masked half of diagonal blocks, Q K V O once through memory, the longest block on one
-/// SM alone.
+/// launch + (compute^4 + memory^4 + longest_block^4)^(1/4) + waves * block: compute at a rate per head size
+/// on the pairs and on the masked half of diagonal blocks, Q K V O once through memory, the longest block on
+/// one SM alone.
 struct PrefillForm {
   enum Coefficient : std::size_t {
     launch,
