@@ -20,7 +20,7 @@ SMALL = ["run", "-m", "llama-3.1-8b", "-g", "h100-sxm", "--num-prompts", "40", "
 
 
 def environment():
-    env = {k: v for k, v in os.environ.items() if not k.startswith("ORRERY_")}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ORRERY_") or k == "ORRERY_DATA"}
     return env | {"NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
 
 

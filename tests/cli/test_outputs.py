@@ -104,6 +104,7 @@ class Trouble(Case):
         requests = self.folder / "cut/requests.csv"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not (requests.exists() and requests.stat().st_size > 0):
+            self.assertIsNone(process.poll(), "it ended by itself")
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
