@@ -134,8 +134,9 @@ void EngineCore::price_current() {
 std::int64_t EngineCore::steps_that_cannot_change() const {
   if (!async_) return scheduler_->extendable(current_.plan);
   const bool same_set = current_.plan.finishing.empty() && next_.preempted.empty() && next_.chunks.empty() &&
-                        next_.decode.seqs == current_.plan.decode.seqs;
-  return same_set ? scheduler_->extendable(next_) : 0;
+                        next_.decode == current_.plan.decode.advanced(1);
+  const bool same_slope = next_.decode.growing == current_.plan.decode.growing;
+  return same_set && same_slope ? scheduler_->extendable(next_) : 0;
 }
 
 /// The step or run in flight is over at `now`.

@@ -241,6 +241,8 @@ void Scheduler::schedule(BatchPlan& plan) {
 std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (latest.decode.seqs == 0 || !latest.chunks.empty() || !latest.finishing.empty() || !partial_.empty())
     return 0;
+  if (pool_.set().growing != latest.decode.growing)
+    return 0;  // a window was crossed: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
   return pool_.steps_within(kv_.free_blocks(), pool_.steps_to_event());
 }
