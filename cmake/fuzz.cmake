@@ -1,20 +1,18 @@
-# ORRERY_FUZZ (preset `fuzz`): one libFuzzer program per tests/fuzz/fuzz_<name>.cpp. The layers that parse are compiled
-# with coverage (cmake/warnings.cmake), which guides the search; nothing else is built. tools/test runs the programs from
-# the seeds it names.
+# ORRERY_FUZZ (preset `fuzz`): one libFuzzer program per tests/fuzz/fuzz_<name>.cpp, against a library compiled with
+# coverage (cmake/warnings.cmake), which guides the search. tests/fuzz/run.py runs them from the seeds it names.
 if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   message(FATAL_ERROR "ORRERY_FUZZ needs clang: configure with --preset fuzz")
 endif()
 file(GLOB programs CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.cpp)
+get_property(layers GLOBAL PROPERTY ORRERY_LAYERS)
 add_custom_target(fuzzers)
 foreach(program ${programs})
   get_filename_component(name ${program} NAME_WE)
   add_executable(${name} EXCLUDE_FROM_ALL ${program})
   target_link_libraries(${name} PRIVATE orrery_flags)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
-  foreach(layer base ops model workload)
-    if(TARGET orrery_${layer})
-      target_link_libraries(${name} PRIVATE orrery_${layer})
-    endif()
+  foreach(layer ${layers})
+    target_link_libraries(${name} PRIVATE orrery_${layer})
   endforeach()
   add_dependencies(fuzzers ${name})
 endforeach()

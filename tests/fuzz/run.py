@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Where each program's first inputs come from.
 SEEDS = {
     "fuzz_trace": ["traces/samples/*"],
-    "fuzz_config": ["models/*/config.json", "models/families/*.json"],
+    "fuzz_config": ["models/*/config.json"],
+    "fuzz_scenario": ["traces/scenarios/*.json"],
 }
 
 
