@@ -62,6 +62,16 @@ std::string describe(const StepQuestion& q) {
   return out;
 }
 
+/// "llama-3.1-8b bf16 on h100-sxm, vllm@0.15.1: one step of 33 decoding sequences (padded to a graph of 40)".
+std::string heading(const StepQuestion& q, const Deployment& server, const BatchShape& shape) {
+  const int tp = server.lowering.shard.tp;
+  const std::int64_t padded = server.pricer().plan().padded(shape.tokens(), q.prefill > 0);
+  return fmt::format("{} {} on {}{}, {}: {}{}", server.model.name, name(server.lowering.precision.weight),
+                     server.device.name, tp > 1 ? fmt::format(" (tp {}, times of one GPU)", tp) : "",
+                     server.engine.id(), describe(q),
+                     padded > shape.tokens() ? fmt::format(" (padded to a graph of {})", padded) : "");
+}
+
 std::string notes(const StepQuestion& q, const Deployment& server) {
   std::string out;
   const Tokens budget = server.settings.max_num_batched_tokens;
@@ -134,14 +144,7 @@ int step(const std::vector<std::string>& args) {
   }
   RenderOptions how = render_options_for(STDOUT_FILENO);
   how.color = options.output().color_stdout();
-  fmt::print(
-      "{} on {}{}, {}: {}{}\n\n", server.model.name, server.device.name,
-      server.lowering.shard.tp > 1 ? fmt::format(" (tp {}, times of one GPU)", server.lowering.shard.tp) : "",
-      server.engine.id(), describe(q),
-      server.pricer().plan().padded(shape.tokens(), q.prefill > 0) > shape.tokens()
-          ? fmt::format(" (padded to a graph of {})",
-                        server.pricer().plan().padded(shape.tokens(), q.prefill > 0))
-          : "");
+  fmt::print("{}\n\n", heading(q, server, shape));
   fmt::print("{}{}{}", render(table, server.device, how), rates(q, table.total_s), notes(q, server));
   for (const auto& warning : server.warnings) fmt::print(stderr, "warning: {}\n", warning);
   return 0;
