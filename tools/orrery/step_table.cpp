@@ -159,11 +159,10 @@ std::string render(const StepTable& t, const DeviceProfile& device, const Render
   out += line({"kernels", "", "", si(t.work.flops()), si(t.work.hbm_bytes()), brief(t.work.intensity()), "",
                microseconds(t.kernels_s), share(t.kernels_s), percent(t.light_s / t.kernels_s), ""}) +
          "\n";
-  const double launches = t.device_s - t.kernels_s;
-  if (launches > 1e-7) {
-    out +=
-        line({"exposed launches", "", "", "", "", "", "", microseconds(launches), share(launches), "", ""}) +
-        "\n";
+  const double between = t.device_s - t.kernels_s;
+  if (between > 1e-7) {
+    out += line({"between kernels", "", "", "", "", "", "", microseconds(between), share(between), "", ""}) +
+           "\n";
   }
   out += line({"host, not hidden", "", "", "", "", "", "", microseconds(t.host_s), share(t.host_s), "", ""}) +
          "\n";
