@@ -14,6 +14,8 @@ namespace orrery {
 
 namespace {
 
+constexpr std::int64_t kMostReplicas = 65536;
+
 std::string origin_of(const Scenario& s, const std::string& name) {
   const auto it = s.origin.find(name);
   return it == s.origin.end() ? "default" : it->second;
@@ -91,6 +93,11 @@ void check_scale(const Scenario& s, const Deployment& d) {
   if (s.replicas < 1) {
     throw ConfigError(fmt::format("replicas must be at least 1, found {}", s.replicas), "--replicas 1",
                       ExitCode::usage);
+  }
+  if (std::int64_t{s.replicas} * s.data_parallel_size > kMostReplicas) {
+    throw ConfigError(fmt::format("{} x {} replicas are more than the {} that can be simulated at once",
+                                  s.replicas, s.data_parallel_size, kMostReplicas),
+                      {}, ExitCode::usage);
   }
   if (s.pipeline_parallel_size > 1) {
     throw ConfigError("pipeline parallelism is not modelled yet (pipeline_parallel_size must be 1)",

@@ -55,6 +55,7 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
 MetricsOptions metrics_options(const Scenario& s, const RunOptions& o, const Deployment& d) {
   MetricsOptions m;
   m.percentiles = o.percentiles;
+  m.method = o.percentile_method;
   m.slo = parse_slo(s.slo);
   m.warmup = to_ps(Seconds(s.warmup_s));
   m.replicas = d.replicas();

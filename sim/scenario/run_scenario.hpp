@@ -20,8 +20,9 @@ struct RunOptions {
   TimelineDetail timeline = TimelineDetail::runs;
   Ps window_start{0}, window_end = kNever;  ///< of the timeline
   std::vector<double> percentiles = {50, 90, 99, 99.9};
+  PercentileMethod percentile_method = PercentileMethod::linear;
   int resimulations = 0;  ///< perturbed runs behind the intervals; 0 = first order in the shares of time
-  bool progress = false;                    ///< a bar on stderr when the run takes over a second
+  bool progress = false;  ///< a bar on stderr when the run takes over a second
   const std::atomic<bool>* stop = nullptr;  ///< ends the run early; what was simulated is reported
   std::vector<std::string> argv;            ///< for the manifest
   std::vector<Observer*> observers;         ///< further ones

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.hpp"
 #include "workload/source.hpp"
 
 namespace orrery {
@@ -82,6 +83,9 @@ Scenario resolve(std::span<const Assignment> assignments);
 /// Reads a scenario file (strict JSON): sections as in `orrery config show`. Errors: ConfigError with file
 /// and line.
 Assignments read_scenario_file(const std::string& path);
+
+/// The same of a document in memory.
+Assignments read_scenario(std::shared_ptr<const JsonDocument> document);
 
 /// A pasted engine command (`vllm serve M --max-num-seqs 64 ...`, `python -m sglang.launch_server ...`,
 /// `trtllm-serve M ...`) or its arguments alone.

@@ -21,7 +21,7 @@ constexpr MainValue kMainValues[] = {{"router", "policy", "router"}};
 
 class Reader {
  public:
-  explicit Reader(const std::string& path) : doc_(JsonDocument::load(path)) {}
+  explicit Reader(std::shared_ptr<const JsonDocument> document) : doc_(std::move(document)) {}
 
   Assignments read() {
     if (!doc_->root().is_object()) {
@@ -136,8 +136,12 @@ class Reader {
 
 }  // namespace
 
+Assignments read_scenario(std::shared_ptr<const JsonDocument> document) {
+  return Reader(std::move(document)).read();
+}
+
 Assignments read_scenario_file(const std::string& path) {
-  return Reader(path).read();
+  return read_scenario(JsonDocument::load(path));
 }
 
 }  // namespace orrery

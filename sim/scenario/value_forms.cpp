@@ -15,6 +15,8 @@ namespace {
   throw ConfigError("expected " + expected + ", found '" + std::string(found) + "'");
 }
 
+constexpr double kLongestSeconds = 9.2e6;
+
 /// Reads a decimal number at the front of `text` and removes it; false when there is none.
 bool take_number(std::string_view& text, double& value) {
   const auto [end, error] =
@@ -101,6 +103,8 @@ double parse_duration_s(std::string_view text) {
     total += value * scale;
     rest.remove_prefix(unit.size());
   }
+  // Simulated time is counted in picoseconds, in 63 bits.
+  if (total > kLongestSeconds) refuse("a duration of at most 106 days", text);
   return total;
 }
 

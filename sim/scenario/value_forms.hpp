@@ -23,7 +23,7 @@ double parse_number(std::string_view text);
 /// A rate per second: a number of at least 0, or "inf".
 double parse_rate(std::string_view text);
 
-/// Seconds: 90, 90s, 500ms, 20m, 1.5h, 2d, 100us; sums such as 1h30m.
+/// Seconds: 90, 90s, 500ms, 20m, 1.5h, 2d, 100us; sums such as 1h30m; at most 106 days.
 double parse_duration_s(std::string_view text);
 
 /// true|false, yes|no, on|off, 1|0, in any case.

@@ -144,3 +144,15 @@ TEST_CASE("is every setting known under one name and described?") {
                       [&](const auto& g) { return g.first == s.group; }));
   }
 }
+
+TEST_CASE("do the scenario files that are shipped say something that can be run?") {
+  std::size_t files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(ORRERY_SOURCE_DIR "/traces/scenarios")) {
+    INFO(entry.path().string());
+    const Scenario s = resolve(read_scenario_file(entry.path().string()));
+    CHECK_FALSE(s.model.empty());
+    CHECK_FALSE(s.gpu.empty());
+    ++files;
+  }
+  CHECK(files > 0);
+}

@@ -37,7 +37,7 @@ TEST_CASE("are durations read with their units, alone and summed?") {
   CHECK(parse_duration_s("1.5h") == 5400);
   CHECK(parse_duration_s("1h30m") == 5400);
   CHECK(parse_duration_s("0") == 0);
-  for (const auto* text : {"", "s", "5 parsecs", "-1s", "10 s", "1h30", "nan", "inf"}) {
+  for (const auto* text : {"", "s", "5 parsecs", "-1s", "10 s", "1h30", "nan", "inf", "107d", "1.5.2s"}) {
     INFO(text);
     if (std::string(text) == "1h30") {
       CHECK(parse_duration_s(text) == 3630);  // a bare last number is seconds

@@ -36,6 +36,14 @@ void parse_percentiles(const std::string& text, RunOptions& run) {
   std::sort(run.percentiles.begin(), run.percentiles.end());
 }
 
+PercentileMethod parse_percentile_method(const std::string& text) {
+  if (text == "linear") return PercentileMethod::linear;
+  if (text == "nearest") return PercentileMethod::nearest;
+  if (text == "mlperf") return PercentileMethod::mlperf;
+  throw ConfigError("unknown percentile method '" + text + "'",
+                    suggestion(text, {"linear", "nearest", "mlperf"}), ExitCode::usage);
+}
+
 /// The number of perturbed runs.
 int parse_intervals(const std::string& text) {
   if (text == "first-order") return 0;
@@ -62,6 +70,10 @@ int run(const std::vector<std::string>& args) {
       .value(
           "metric-percentiles", [&](const std::string& v) { parse_percentiles(v, run); }, "P,P,...",
           "default 50,90,99,99.9")
+      .value(
+          "percentile-method",
+          [&](const std::string& v) { run.percentile_method = parse_percentile_method(v); },
+          "linear|nearest|mlperf", "default linear, as numpy and vLLM bench")
       .value(
           "intervals", [&](const std::string& v) { run.resimulations = parse_intervals(v); },
           "first-order|resimulate",

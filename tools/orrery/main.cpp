@@ -41,6 +41,11 @@ int run_command(std::vector<std::string> words) {
     return static_cast<int>(ExitCode::usage);
   }
   const std::string verb = words.front();
+  if (verb == "help" && words.size() > 1) {
+    words.erase(words.begin());
+    words.push_back("--help");
+    return run_command(words);
+  }
   if (verb == "--help" || verb == "-h" || verb == "help") return print_commands(stdout), 0;
   if (verb == "--version" || verb == "-V") return std::printf("orrery %s\n", kVersion), 0;
   if (verb[0] == '-') {

@@ -55,7 +55,7 @@ int print_result(const RunResult& r, const OutputOptions& output) {
     std::fputs(text.c_str(), stdout);
   } else {
     RenderOptions render = render_options_for(STDOUT_FILENO);
-    render.color = output.color_stdout();
+    if (output.color != "auto") render.color = output.color == "always";
     render.wall_s = r.wall_s;
     const std::string text = output.quiet ? render_verdict(r.summary, render)
                                           : render_verdict_and_table(r.summary, render) + footer(r);
