@@ -22,6 +22,10 @@ struct KernelPlan {
   bool graph_mixed = true;            ///< steps with prefill are padded too (piecewise graphs)
   Seconds eager_launch_per_layer{0};  ///< extra time per layer when no graph applies (exposed launches)
 
+  /// Device time per layer between dependent kernels, which measurements of single kernels do not hold;
+  /// graph or not.
+  Seconds kernel_gap_per_layer{0};
+
   /// All-reduce payloads below this many bytes use the custom kernel, others NCCL; by number of ranks. (vLLM,
   /// CustomAllreduce.should_custom_ar: strictly below.)
   std::map<int, double> custom_all_reduce_max_bytes;

@@ -66,6 +66,7 @@ struct StepPricer::Impl {
         kernels(model, shard, plan, std::move(cost)),
         host(plan),
         eager(to_ps(plan.eager_launch_per_layer * static_cast<double>(model.layers())).value),
+        gaps(to_ps(plan.kernel_gap_per_layer * static_cast<double>(model.layers())).value),
         parts(kernels),
         tokens(parts),
         rows(parts, windows),
@@ -80,15 +81,15 @@ struct StepPricer::Impl {
     return graph ? graph_size[static_cast<std::size_t>(n)] : n;
   }
 
-  /// Exposed launches of a step that no captured graph covers.
-  std::int64_t eager_ps(std::int64_t n, bool has_prefill) const {
+  /// Device time between kernels: gaps, and the exposed launches of a step that no captured graph covers.
+  std::int64_t between_ps(std::int64_t n, bool has_prefill) const {
     const bool covered =
         !plan.graph_sizes.empty() && n <= plan.graph_sizes.back() && (plan.graph_mixed || !has_prefill);
-    return covered ? 0 : eager;
+    return gaps + (covered ? 0 : eager);
   }
   /// Device time that does not depend on context.
   std::int64_t fixed(std::int64_t n, std::int64_t logit_rows, bool has_prefill) {
-    return tokens.ps(padded(n, has_prefill)) + rows.ps(logit_rows) + eager_ps(n, has_prefill);
+    return tokens.ps(padded(n, has_prefill)) + rows.ps(logit_rows) + between_ps(n, has_prefill);
   }
   std::int64_t decode_fixed(std::int64_t seqs) {
     const auto i = static_cast<std::size_t>(seqs);
@@ -127,7 +128,7 @@ struct StepPricer::Impl {
   std::size_t windows;
   StepKernels kernels;
   HostTime host;
-  std::int64_t eager;
+  std::int64_t eager, gaps;
   StepParts parts;
   TokenTable tokens;
   RowTable rows;
@@ -180,7 +181,7 @@ void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, 
   Impl& p = *impl_;
   p.tokens.count(p.padded(set.seqs, false), static_cast<double>(steps));
   p.rows.count(set.seqs, static_cast<double>(steps));
-  const auto fixed = static_cast<double>(p.decode_fixed(set.seqs) - p.eager_ps(set.seqs, false));
+  const auto fixed = static_cast<double>(p.decode_fixed(set.seqs) - p.between_ps(set.seqs, false));
   const double kernels = fixed * static_cast<double>(steps) + p.account_attention(set, steps);
   p.host_ps += sum_of_run(price.first.value, price.slope.value, steps) - kernels;
 }
@@ -190,7 +191,7 @@ void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChun
   const std::int64_t n = tokens_of(set, chunks), logit_rows = rows_of(set, chunks);
   p.tokens.count(p.padded(n, true), 1);
   p.rows.count(logit_rows, 1);
-  const std::int64_t fixed = p.fixed(n, logit_rows, true) - p.eager_ps(n, true);
+  const std::int64_t fixed = p.fixed(n, logit_rows, true) - p.between_ps(n, true);
   const double attention = p.account_attention(set, 1) + p.prefill.account(chunks, p.account);
   p.host_ps += static_cast<double>(total.value - fixed) - attention;
 }
@@ -224,8 +225,8 @@ StepExplanation StepPricer::explain(const BatchShape& batch) const {
     path.add(call.mark, call.lane, total.value);
     out.calls.push_back({call, time, total});
   }
-  const Ps eager(p.eager_ps(shape.tokens(), has_prefill));
-  out.device = Seconds(path.seconds()) + to_seconds(eager);
+  const Ps between(p.between_ps(shape.tokens(), has_prefill));
+  out.device = Seconds(path.seconds()) + to_seconds(between);
   out.total = to_seconds(Ps(p.host.step(to_ps(out.device).value, shape.logit_rows(), has_prefill)));
   out.host = out.total - out.device;
   return out;

@@ -19,17 +19,20 @@ struct ServerErrors {
 ServerErrors errors_of(const std::vector<const ServerRow*>& rows, ServerMetric metric);
 
 /// docs/accuracy.md: how far predictions are off, per set, server and load, fitted and held-out rows apart.
-/// Links to the plots by name ("accuracy/tpot.svg").
-std::string accuracy_page(const std::vector<ServerRow>& rows);
+/// `why`: what is known about the misses, written by people, as Markdown. Links to the plots by name
+/// ("accuracy/tpot.svg").
+std::string accuracy_page(const std::vector<ServerRow>& rows, const std::string& why = {});
 
-/// Plots of one metric, as SVG documents: predicted against measured, and error against load.
+/// Plots of one metric, as SVG documents: predicted against measured, and error against load. Servers whose
+/// single measurements may not be shown are drawn as their mean over loads.
 std::string scatter_plot(const std::vector<ServerRow>& rows, ServerMetric metric);
 std::string load_plot(const std::vector<ServerRow>& rows, ServerMetric metric);
 
-/// Writes folder/accuracy.md and folder/accuracy/*.svg. Errors: ConfigError when they cannot be written.
+/// Writes folder/accuracy.md and folder/accuracy/*.svg, taking over folder/accuracy/why.md. Errors:
+/// ConfigError when they cannot be written.
 void write_accuracy_report(const std::vector<ServerRow>& rows, const std::string& folder);
 
-/// One object per row; errors only where single measurements may not be shown.
+/// One object per row.
 OrderedJson to_json(const std::vector<ServerRow>& rows);
 
 }  // namespace orrery

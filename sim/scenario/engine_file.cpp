@@ -121,6 +121,8 @@ EngineOverheads read_overheads(SourcedReader& sourced, JsonView view) {
   o.host_exposed_ms = number("host_exposed_ms");
   o.host_exposed_prefill_ms = number("host_exposed_prefill_ms");
   o.eager_launch_per_layer_us = number("eager_launch_per_layer_us");
+  o.kernel_gap_per_layer_us = number("kernel_gap_per_layer_us");
+  o.fp8_kv_attention_factor = number("fp8_kv_attention_factor");
   o.frontend_in_ms = number("frontend_in_ms");
   o.frontend_in_per_prompt_token_us = number("frontend_in_per_prompt_token_us");
   o.frontend_out_ms = number("frontend_out_ms");

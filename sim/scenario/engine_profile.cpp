@@ -126,7 +126,11 @@ KernelPlan EngineProfile::kernel_plan(const EngineSettings& s, const DeviceProfi
   plan.host_per_seq = Seconds(overheads.host_per_seq_us * 1e-6);
   plan.host_exposed = Seconds(overheads.host_exposed_ms * 1e-3);
   plan.host_exposed_prefill = Seconds(overheads.host_exposed_prefill_ms * 1e-3);
+  plan.kernel_gap_per_layer = Seconds(overheads.kernel_gap_per_layer_us * 1e-6);
   plan.class_factor = class_factor;
+  if (precision.kv_cache == DType::fp8) {
+    plan.class_factor.try_emplace("attention_decode", 1.0).first->second *= overheads.fp8_kv_attention_factor;
+  }
   plan.sustained_gemm_factor = overheads.sustained_gemm_factor;
   plan.sustained_tokens = overheads.sustained_tokens;
   return plan;

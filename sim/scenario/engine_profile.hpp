@@ -51,6 +51,8 @@ struct EngineOverheads {
   double host_per_step_ms = 0, host_per_seq_us = 0;
   double host_exposed_ms = 0, host_exposed_prefill_ms = 0;
   double eager_launch_per_layer_us = 0;
+  double kernel_gap_per_layer_us = 0;
+  double fp8_kv_attention_factor = 1;  ///< on decode attention, beside the device's own factor
   double frontend_in_ms = 0, frontend_in_per_prompt_token_us = 0, frontend_out_ms = 0;
   double sustained_gemm_factor = 1;
   std::int64_t sustained_tokens = 512;

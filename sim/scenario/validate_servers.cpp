@@ -84,23 +84,27 @@ void predict(ServerRow& row, const Assignments& override) {
   put(row, ServerMetric::throughput, s.output_throughput, s.output_throughput_interval);
 }
 
+std::vector<ServerRow> read_sets(const std::string& folder, const ServerOptions& options) {
+  std::vector<std::string> names;
+  for (const auto& set : server_sets()) names.push_back(set.name);
+  if (!options.set.empty() && std::find(names.begin(), names.end(), options.set) == names.end()) {
+    throw ConfigError("unknown set '" + options.set + "'", suggestion(options.set, names), ExitCode::usage);
+  }
+  std::vector<ServerRow> rows;
+  std::size_t n = 0;
+  for (const auto& set : server_sets()) {
+    if (!options.set.empty() && options.set != set.name) continue;
+    for (auto& row : set.read(set, folder + "/" + set.file)) {
+      if (n++ % options.every == 0) rows.push_back(std::move(row));
+    }
+  }
+  return rows;
+}
+
 }  // namespace
 
 std::vector<ServerRow> validate_servers(const std::string& folder, const ServerOptions& options) {
-  std::vector<ServerRow> rows;
-  bool known = options.set.empty();
-  for (const auto& set : server_sets()) {
-    if (!options.set.empty() && options.set != set.name) continue;
-    known = true;
-    auto more = set.read(set, folder + "/" + set.file);
-    rows.insert(rows.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
-  }
-  if (!known) {
-    std::vector<std::string> names;
-    for (const auto& set : server_sets()) names.push_back(set.name);
-    throw ConfigError("unknown set '" + options.set + "'", suggestion(options.set, names), ExitCode::usage);
-  }
-
+  std::vector<ServerRow> rows = read_sets(folder, options);
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
   std::size_t done = 0;

@@ -33,6 +33,7 @@ struct ServerRow {
   bool fitted = false;    ///< the engine's overheads were fitted on this run
   Assignments scenario;
   std::string skipped;  ///< why there is no prediction; "" = there is one
+  std::string doubt;    ///< why the measurement is not what it seems; "" = none
 
   struct Compared {
     std::optional<double> measured, predicted;
@@ -58,8 +59,9 @@ const std::vector<ServerSet>& server_sets();
 
 struct ServerOptions {
   int threads = 2;
-  std::string set;                                                  ///< only this one; "" = all
-  Assignments override;                                             ///< applied over each row
+  std::string set;        ///< only this one; "" = all
+  std::size_t every = 1;  ///< simulate each n-th row only: a quick look
+  Assignments override;   ///< applied over each row
   std::function<void(std::size_t done, std::size_t all)> progress;  ///< from any thread, one at a time
 };
 

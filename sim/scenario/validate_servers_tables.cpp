@@ -1,4 +1,4 @@
-#include <cmath>
+#include <algorithm>
 
 #include <fmt/format.h>
 
@@ -42,6 +42,11 @@ std::vector<ServerRow> read_closed_loop(const ServerSet& source, const std::stri
                           row.engine, row.tp, row.isl, row.osl);
     row.skipped = from.skipped;
     row.scenario = from.assignments;
+    if (row.hardware == "h200_sxm" && row.engine == "vllm" && from.trust_tpot && !from.trust_ttft) {
+      row.doubt =
+          "vLLM on H200 in the comparison of engines: its prompts would need most of the FP8 peak beside "
+          "the decoding, so that they were probably cached";
+    }
     if (from.trust_ttft) row[ServerMetric::ttft].measured = from.ttft_ms;
     if (from.trust_tpot) row[ServerMetric::tpot].measured = from.tpot_ms;
     rows.push_back(std::move(row));
@@ -92,7 +97,7 @@ std::vector<ServerRow> read_max_throughput(const ServerSet& source, const std::s
     };
     set("model", row.model);
     set("gpu", row.hardware);
-    set("engine", "trtllm");
+    set("engine", "trtllm@1.0.0");
     set("tensor_parallel_size", std::to_string(row.tp));
     set("quantization", row.precision);
     set("kv_cache_dtype", row.precision);
