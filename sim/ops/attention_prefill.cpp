@@ -41,7 +41,7 @@ void PrefillAttention::lower(const BatchShape& batch, const LoweringContext& ctx
   const auto dim = static_cast<double>(sizes_.head_dim);
   const double element = bytes_per_element(ctx.precision.activation);
   const auto q = static_cast<double>(queries), p = static_cast<double>(pairs), kv = static_cast<double>(keys);
-  KernelCall call;
+  KernelCall& call = out.emplace_back();  // in place: this runs once per step
   call.cls = &kAttentionPrefill;
   call.dims = {static_cast<double>(seqs), q, p, kv, static_cast<double>(longest), heads, kv_heads, dim};
   call.dtype = ctx.precision.activation;
@@ -52,7 +52,6 @@ void PrefillAttention::lower(const BatchShape& batch, const LoweringContext& ctx
   call.work.vector_flops = 5 * p * heads;
   call.work.hbm_read_bytes = q * heads * dim * element + kv * sizes_.kv_bytes_per_token(ctx);
   call.work.hbm_write_bytes = q * heads * dim * element;
-  out.push_back(call);
 }
 
 const Registration<KernelClasses> attention_prefill_class{
