@@ -171,6 +171,8 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   r.summary = recorders.metrics().summary(describe(scenario, d));
   r.summary.interrupted = r.simulation.interrupted;
   r.summary.warnings.insert(r.summary.warnings.begin(), d.warnings.begin(), d.warnings.end());
+  if (r.summary.completed == 0 && r.summary.excluded > 0)
+    r.summary.warnings.push_back("every request that completed arrived during the warm-up");
   const TimeShares shares = difference(d.pricer().shares(), before);
   add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
   if (options.resimulations > 0 && !r.simulation.interrupted) {

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
+#include <optional>
+#include <string>
 #include <type_traits>
 
 #include "scenario/settings.hpp"

@@ -6,9 +6,9 @@
 
 #include <catch2/catch.hpp>
 
-#include "../support/reference_data.hpp"
 #include "base/error.hpp"
 #include "scenario/validate_bench.hpp"
+#include "support/reference_data.hpp"
 
 using namespace orrery;
 
