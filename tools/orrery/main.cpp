@@ -5,6 +5,9 @@
 #include <exception>
 #include <new>
 
+#include <poll.h>
+#include <unistd.h>
+
 #include "base/error.hpp"
 #include "base/version.hpp"
 #include "command.hpp"
@@ -65,8 +68,10 @@ int run_command(std::vector<std::string> words) {
 int finish_stdout(int code) {
   errno = 0;
   if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return code;
-  if (errno == EPIPE || errno == 0) return code;
-  std::fprintf(stderr, "error: cannot write to standard output: %s  [exit 3]\n", std::strerror(errno));
+  const std::string why = errno != 0 ? std::strerror(errno) : "an earlier write failed";
+  pollfd out{STDOUT_FILENO, POLLOUT, 0};
+  if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0) return code;  // a pipe nobody reads any more
+  std::fprintf(stderr, "error: cannot write to standard output: %s  [exit 3]\n", why.c_str());
   return static_cast<int>(ExitCode::bad_input);
 }
 
