@@ -187,6 +187,10 @@ Deployment deploy(const Scenario& s) {
   d.max_model_len = choose_max_model_len(s, d.model);
   check_settings(s, d.settings, d.max_model_len);
   d.lowering.precision = choose_precision(s, d.model, d.device, d.warnings);
+  if (d.engine.fp8_weights_bring_fp8_kv && s.kv_cache_dtype == "auto" &&
+      d.lowering.precision.compute == DType::fp8) {
+    d.lowering.precision.kv_cache = DType::fp8;
+  }
   const KernelPlan plan = choose_plan(s, d);
   d.lowering.fusion = plan.fusion;
   d.kv = choose_capacity(s, d);

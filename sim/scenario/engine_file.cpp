@@ -132,7 +132,7 @@ EngineOverheads read_overheads(SourcedReader& sourced, JsonView view) {
   return o;
 }
 
-MemoryPolicy read_memory(SourcedReader& sourced, JsonView view) {
+MemoryPolicy read_memory(SourcedReader& sourced, JsonView& view) {
   using Fraction = MemoryPolicy::Fraction;
   static const std::map<std::string, Fraction> meanings = {{"of_total", Fraction::of_total},
                                                            {"of_total_static", Fraction::of_total_static},
@@ -202,7 +202,11 @@ EngineProfile read_engine_file(const std::string& path) {
   p.overheads = read_overheads(sourced, view.object("overheads"));
   JsonView factors = view.object("class_factors");
   for (const auto& key : factors.keys()) p.class_factor[key] = sourced.number(factors, key, "class_factors.");
-  p.memory = read_memory(sourced, view.object("memory"));
+  JsonView memory = view.object("memory");
+  if (memory.has("fp8_weights_bring_fp8_kv")) {
+    p.fp8_weights_bring_fp8_kv = sourced.boolean(memory, "fp8_weights_bring_fp8_kv", "memory.");
+  }
+  p.memory = read_memory(sourced, memory);
   if (const auto calibration = view.object_if("calibration")) read_calibration(sourced, *calibration, p);
   view.finish();
   p.figures = sourced.figures();

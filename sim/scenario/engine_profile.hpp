@@ -75,6 +75,7 @@ struct EngineProfile {
   EngineOverheads overheads;
   std::map<std::string, double> class_factor;
   MemoryPolicy memory;
+  bool fp8_weights_bring_fp8_kv = false;  ///< kv_cache_dtype auto: FP8 checkpoints state an FP8 KV cache
   /// Standard deviation of log(predicted / measured) that servers not fitted on show beyond their kernels.
   double log_sigma = 0.1;
   /// Runs of measured servers that overheads were fitted on, "<set>/<run>" with '*' (validate_servers.hpp).

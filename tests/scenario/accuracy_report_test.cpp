@@ -13,8 +13,13 @@ namespace {
 
 ServerRow row(const std::string& set, double predicted, double measured, bool fitted = false) {
   ServerRow r;
-  r.set = set, r.run = "a run", r.hardware = "h100", r.model = "m", r.engine = "vllm@0.15.1";
-  r.load = "8 users", r.load_value = 8, r.isl = 1000, r.osl = 100, r.fitted = fitted;
+  r.set = set;
+  r.run = std::string("a run");
+  r.hardware = std::string("h100");
+  r.model = std::string("m");
+  r.engine = std::string("vllm@0.15.1");
+  r.load = std::string("8 users");
+  r.load_value = 8, r.isl = 1000, r.osl = 100, r.fitted = fitted;
   r[ServerMetric::tpot] = {measured, predicted, Interval{predicted * 0.9, predicted * 1.1}};
   return r;
 }
@@ -23,6 +28,16 @@ std::vector<const ServerRow*> pointers(const std::vector<ServerRow>& rows) {
   std::vector<const ServerRow*> out;
   for (const auto& r : rows) out.push_back(&r);
   return out;
+}
+
+/// A fifth of all published servers, predicted once.
+const std::vector<ServerRow>& sample(const std::string& dir) {
+  static const auto rows = [&] {
+    ServerOptions options;
+    options.every = 5;
+    return validate_servers(dir + "/endtoend", options);
+  }();
+  return rows;
 }
 
 bool contains(const std::string& text, const std::string& part) {
@@ -75,9 +90,7 @@ TEST_CASE("are points drawn where they belong?") {
 
 TEST_CASE("is every pattern of fitted runs one that a published run matches?") {
   REQUIRE_REFERENCE_DATA(dir);
-  ServerOptions options;
-  options.every = 3;
-  const auto rows = validate_servers(dir + "/endtoend", options);
+  const auto& rows = sample(dir);
   for (const auto& engine : list_engines()) {
     for (const auto& version : engine.versions) {
       const auto profile = load_engine(engine.name + "@" + version);
@@ -93,9 +106,7 @@ TEST_CASE("is every pattern of fitted runs one that a published run matches?") {
 
 TEST_CASE("do 90 % intervals hold held-out servers about as often as they say?") {
   REQUIRE_REFERENCE_DATA(dir);
-  ServerOptions options;
-  options.every = 3;
-  const auto rows = validate_servers(dir + "/endtoend", options);
+  const auto& rows = sample(dir);
   std::vector<const ServerRow*> held_out;
   for (const auto& r : rows) {
     if (r.skipped.empty() && r.doubt.empty() && !r.fitted) held_out.push_back(&r);
@@ -110,13 +121,13 @@ TEST_CASE("are servers predicted alike on one thread and on two?") {
   REQUIRE_REFERENCE_DATA(dir);
   ServerOptions options;
   options.set = "trtllm-throughput";
-  options.every = 8;
+  options.every = 20;
   options.threads = 1;
   const auto one = validate_servers(dir + "/endtoend", options);
   options.threads = 2;
   const auto two = validate_servers(dir + "/endtoend", options);
   REQUIRE(one.size() == two.size());
-  REQUIRE(one.size() > 4);
+  REQUIRE(one.size() > 1);
   for (std::size_t i = 0; i < one.size(); ++i) {
     CHECK(one[i][ServerMetric::throughput].predicted == two[i][ServerMetric::throughput].predicted);
   }
