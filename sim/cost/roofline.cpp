@@ -59,7 +59,7 @@ ClassError RooflineModel::error(const KernelClass& cls, Provenance) const {
 std::vector<std::string> RooflineModel::sources() const {
   std::vector<std::string> lines{device_.name + ": datasheet peaks, no kernel measured"};
   if (efficiency_.launch_s > 0)
-    lines.push_back("assumed: 75% of tensor peak, 85% of bandwidth, 2 us per launch, 30 us for sampling");
+    lines.emplace_back("assumed: 75% of tensor peak, 85% of bandwidth, 2 us per launch, 30 us for sampling");
   return lines;
 }
 

@@ -34,9 +34,9 @@ class Scheduler {
   void extend(BatchPlan& latest, std::int64_t steps);
   /// The plan's step is over: frees what it finished. Their slots stay readable until release_slot().
   void complete(const BatchPlan& plan);
-  void release_slot(SeqIndex seq);
+  void release_slot(SeqIndex index);
 
-  Sequence& sequence(SeqIndex seq) { return sequences_[static_cast<std::size_t>(seq)]; }
+  Sequence& sequence(SeqIndex index) { return sequences_[static_cast<std::size_t>(index)]; }
   const KvCache& kv() const { return kv_; }
   const SchedulerConfig& config() const { return config_; }
   std::int64_t running() const { return running_; }
@@ -71,11 +71,11 @@ class Scheduler {
  private:
   void preempt(SeqIndex victim, BatchPlan& plan);
   SeqIndex choose_victim() const;
-  void join_decodes(SeqIndex seq);
+  void join_decodes(SeqIndex index);
   void finish(BatchPlan& plan);
-  void link(SeqIndex seq);
-  void unlink(SeqIndex seq);
-  void wait(SeqIndex seq, bool front);
+  void link(SeqIndex index);
+  void unlink(SeqIndex index);
+  void wait(SeqIndex index, bool front);
   Tokens stored_tokens(const Sequence& seq) const;
 
   DecodePool pool_;

@@ -52,7 +52,7 @@ class SessionSource : public RequestSource {
   std::int64_t total() const override { return left_; }
   std::vector<std::string> notes() const override {
     auto out = rows_.notes();
-    out.push_back(
+    out.emplace_back(
         "sessions: rows with a delay are sent that long after the answer to their session's previous row");
     return out;
   }
