@@ -184,6 +184,6 @@ TEST_CASE("is a bad version file refused by key?") {
       Catch::Contains("block_size") && Catch::Contains("wrong type"));
   CHECK_THAT(message(EditedProfile(R"("of_total")", R"("of_all")").file.string()),
              Catch::Contains("unknown meaning 'of_all'"));
-  CHECK_THAT(message(EditedProfile(R"("source": "anatomy")", R"("source": "hearsay")").file.string()),
+  CHECK_THAT(message(EditedProfile(R"("source": "assumed")", R"("source": "hearsay")").file.string()),
              Catch::Contains("'hearsay' is not listed"));
 }
