@@ -198,11 +198,12 @@ std::string coverage(const Rows& held_out) {
       "## Do the error bars hold?\n\nShare of held-out measurements inside the stated 90 % interval. "
       "Intervals are\n"
       "made of each kernel class's held-out error and of the engine's `log_sigma`.\n\n"
-      "| engine | TPOT: n | inside % | TTFT: n | inside % | throughput: n | inside % |\n"
-      "|---|---:|---:|---:|---:|---:|---:|\n";
+      "| engine | TPOT: n | inside % | TTFT: n | inside % | throughput: n | inside % | TTFT p99: n | inside "
+      "% |\n"
+      "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
   const auto line = [&](const std::string& title, const Rows& rows) {
     out += "| " + title;
-    for (const M m : {M::tpot, M::ttft, M::throughput}) {
+    for (const M m : {M::tpot, M::ttft, M::throughput, M::ttft_p99}) {
       const auto e = errors_of(rows, m);
       out +=
           e.with_interval == 0 ? " | - | -" : fmt::format(" | {} | {:.0f}", e.with_interval, 100 * e.covered);
@@ -227,7 +228,7 @@ std::string fitted_values(const Rows& rows) {
     const EngineProfile p = load_engine(name);
     std::string values;
     for (const auto& f : p.figures) {
-      if (f.source.find("fitted") == std::string::npos || f.key.rfind("memory.", 0) == 0) continue;
+      if (f.source.rfind("fitted on", 0) != 0 || f.key.rfind("memory.", 0) == 0) continue;
       values +=
           fmt::format("{}{} {}", values.empty() ? "" : ", ", f.key.substr(f.key.find('.') + 1), f.value);
     }
