@@ -238,7 +238,8 @@ std::string fitted_values(const Rows& rows) {
 }
 
 std::string row_tables(const std::vector<ServerRow>& rows) {
-  std::string out = "## Every row\n\n";
+  std::string out =
+      "## Every row\n\nMeasured values stay with their sources; errors are rounded to whole percents.\n\n";
   for (const auto& set : server_sets()) {
     if (!set.rows_may_be_shown) {
       out +=
@@ -246,14 +247,14 @@ std::string row_tables(const std::vector<ServerRow>& rows) {
       continue;
     }
     out += "<details><summary>" + set.name + ": " + set.title +
-           "</summary>\n\n| server | load | metric | predicted | measured | error % | |\n"
-           "|---|---|---|---:|---:|---:|---|\n";
+           "</summary>\n\n| server | load | metric | predicted | error % | |\n"
+           "|---|---|---|---:|---:|---|\n";
     for (const auto& r : rows) {
       for (const M m : {M::tpot, M::ttft, M::throughput}) {
         const auto error = r.error(m);
         if (r.set != set.name || !error) continue;
-        out += fmt::format("| {} | {} | {} | {:.2f} | {:.2f} | {:+.1f} | {} |\n", r.run, r.load, label(m),
-                           *r[m].predicted, *r[m].measured, 100 * *error,
+        out += fmt::format("| {} | {} | {} | {:.5g} | {:+.0f} | {} |\n", r.run, r.load, label(m),
+                           *r[m].predicted, 100 * *error,
                            r.fitted          ? "fitted"
                            : r.doubt.empty() ? ""
                                              : "doubtful");
