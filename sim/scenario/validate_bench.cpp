@@ -146,7 +146,9 @@ BenchReport validate_bench(const std::string& path, const BenchOptions& options)
   BenchReport report;
   report.table = read_bench_table(path);
   auto& rows = report.table.rows;
-  for (const auto& [column, value] : options.where) {
+  for (const auto& filter : options.where) {
+    const auto& column = filter.first;
+    const auto& value = filter.second;  // by name: clang 14 captures no structured bindings
     const auto& columns = report.table.columns;
     if (std::find(columns.begin(), columns.end(), column) == columns.end()) {
       throw ConfigError("the table has no column '" + column + "'", suggestion(column, columns),
