@@ -140,7 +140,11 @@ void reduce_repeats(std::vector<Row>& rows, Key key) {
 }
 
 std::string published(const CsvTable& t) {
-  if (t.comments().empty()) return "";
+  if (t.comments().empty()) {
+    // Vidur's profiles carry no comment; their columns are their own.
+    const bool vidur = t.has_all({"time_stats.send_recv.median"}) || t.has_all({"time_stats.add.mean"});
+    return vidur ? "microsoft/vidur, profiling data (MIT)" : "";
+  }
   std::string text = t.comments().front();
   if (text.rfind("source: ", 0) == 0) text = text.substr(8);
   return text.substr(0, text.find("; latency in ms"));
