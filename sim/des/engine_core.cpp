@@ -20,29 +20,36 @@ EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, bool stepwise,
       listener_(listener),
       totals_(totals) {}
 
-void EngineCore::enqueue(Request request, Ps now) {
+void EngineCore::enqueue(const Request& request, Ps now) {
   const char* refusal = nullptr;
   const bool was_empty = scheduler_->waiting() == 0;
-  const Request copy = request;
-  if (scheduler_->add(std::move(request), now, &refusal) == kNoSeq) {
-    RequestRecord record;
-    record.id = copy.id, record.replica = where_.replica, record.client = copy.client;
-    record.prompt_tokens = copy.prompt_tokens;
-    record.arrival = copy.arrival, record.queued = record.scheduled = record.first_token = record.done = now;
-    record.failure = refusal;
-    ++totals_.failed;
-    for (Observer* o : observers_) o->on_request_done(record);
-    listener_.on_done(copy, record);
+  if (scheduler_->add(request, now, &refusal) == kNoSeq) {
+    refuse(request, refusal, now);
     return;
   }
   totals_.peak_waiting = std::max(totals_.peak_waiting, scheduler_->waiting());
   if (end_ == kNever) {
     wake_ = now;  // as an event of its own: all arrivals of this instant are seen together
-    return;
+  } else if (was_empty || scheduler_->config().scheduling_policy == "priority") {
+    cut_run(now);  // behind others in a first-come queue it changes nothing yet
   }
-  if (current_.steps < 2 || !(was_empty || scheduler_->config().scheduling_policy == "priority")) return;
-  // Cut the run at the first boundary at or after now: the estimate from the real root is put right in
-  // integers.
+}
+
+void EngineCore::refuse(const Request& request, const char* reason, Ps now) {
+  RequestRecord record;
+  record.id = request.id, record.replica = where_.replica, record.client = request.client;
+  record.prompt_tokens = request.prompt_tokens;
+  record.arrival = request.arrival, record.queued = record.scheduled = record.first_token = record.done = now;
+  record.failure = reason;
+  ++totals_.failed;
+  for (Observer* o : observers_) o->on_request_done(record);
+  listener_.on_done(request, record);
+}
+
+/// Ends the run in flight at its first boundary at or after now: the estimate from the real root of its
+/// length is put right in integers.
+void EngineCore::cut_run(Ps now) {
+  if (current_.steps < 2) return;
   const double a = static_cast<double>(current_.price.slope.value) / 2;
   const double b = static_cast<double>(current_.price.first.value) - a;
   const double t = static_cast<double>((now - start_).value);

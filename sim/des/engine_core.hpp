@@ -24,7 +24,7 @@ class EngineCore {
              Listener& listener, SimulationResult& totals);
 
   /// A request reaches the scheduler at `now`. May bring next_event() nearer.
-  void enqueue(Request request, Ps now);
+  void enqueue(const Request& request, Ps now);
   /// The end of the step or run in flight, or the moment an idle engine wakes; kNever when idle.
   Ps next_event() const { return wake_ != kNever ? wake_ : end_; }
   /// Handles next_event(), which is now.
@@ -46,6 +46,8 @@ class EngineCore {
   };
 
   void decide(BatchPlan& plan, Ps now);
+  void refuse(const Request& request, const char* reason, Ps now);
+  void cut_run(Ps now);
   void begin(Ps now);
   void mark_preempted(const BatchPlan& plan, Ps last_token);
   void price_current();

@@ -121,7 +121,7 @@ class Simulation final : public EngineCore::Listener, public PrefixProbe {
     for (Observer* o : observers_) o->on_arrival(request, CoreId{r, 0});
     EngineCore& core = replicas_[static_cast<std::size_t>(r)].core();
     const Ps before = core.next_event();
-    core.enqueue(std::move(request), transit.time);
+    core.enqueue(request, transit.time);
     if (core.next_event() != before) events_.push({core.next_event(), 0, r});
   }
 

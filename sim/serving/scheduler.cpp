@@ -10,7 +10,7 @@ namespace orrery {
 Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<Tokens> windows)
     : config_(std::move(config)), kv_(kv), pool_(kv.block_size, std::move(windows)) {}
 
-SeqIndex Scheduler::add(Request request, Ps queued, const char** refusal) {
+SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal) {
   const Tokens prompt = request.prompt_tokens;
   if (request.prompt_tokens < 1 || request.output_tokens < 1) {
     *refusal = "no prompt or no output tokens requested";
@@ -20,9 +20,8 @@ SeqIndex Scheduler::add(Request request, Ps queued, const char** refusal) {
     *refusal = "prompt is longer than max_num_batched_tokens and chunked prefill is off";
   }
   if (*refusal) return kNoSeq;
-  const Tokens room = config_.max_model_len - prompt;
-  if (request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
-  if (kv_.blocks_for(prompt + request.output_tokens - 1) > kv_.total_blocks()) {
+  const Tokens output = std::min<Tokens>(request.output_tokens, config_.max_model_len - prompt);
+  if (kv_.blocks_for(prompt + output - 1) > kv_.total_blocks()) {
     *refusal = "needs more KV blocks than the cache has";
     return kNoSeq;
   }
@@ -39,7 +38,8 @@ SeqIndex Scheduler::add(Request request, Ps queued, const char** refusal) {
   const std::uint32_t generation = seq.generation;
   seq = Sequence{};
   seq.generation = generation;
-  seq.request = std::move(request);
+  seq.request = request;
+  seq.request.output_tokens = static_cast<std::int32_t>(output);
   seq.target = prompt;
   seq.queued = queued;
   wait(index, false);
@@ -91,6 +91,13 @@ Tokens Scheduler::tokens_to_come() const {
   return std::max<Tokens>(0, committed_tokens_ - stored);
 }
 
+/// A sequence enters (1) or leaves (-1) the running set.
+void Scheduler::commit(const Sequence& seq, int sign) {
+  running_ += sign;
+  committed_blocks_ += sign * max_blocks(seq);
+  committed_tokens_ += sign * (Tokens{seq.request.prompt_tokens} + seq.request.output_tokens);
+}
+
 SeqIndex Scheduler::choose_victim() const {
   if (config_.scheduling_policy != "priority") return last_;
   const auto rank = [&](SeqIndex i) {
@@ -120,10 +127,8 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   ++seq.preemptions;
   kv_.release(seq, stored, true);
   seq.computed = 0;
-  committed_blocks_ -= max_blocks(seq);
-  committed_tokens_ -= Tokens{seq.request.prompt_tokens} + seq.request.output_tokens;
+  commit(seq, -1);
   unlink(victim);
-  --running_;
   wait(victim, true);
   plan.preempted.push_back(victim);
 }
@@ -186,10 +191,8 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     if (seq.preemptions == 0) seq.cached_tokens = hit.tokens;
     seq.computed = hit.tokens + tokens;
     seq.state = Sequence::State::prefilling;
-    committed_blocks_ += max_blocks(seq);
-    committed_tokens_ += Tokens{seq.request.prompt_tokens} + seq.request.output_tokens;
+    commit(seq, 1);
     link(index);
-    ++running_;
     const bool last = seq.computed == seq.target;
     if (!last) partial_.push_back(index);
     plan.admitted.push_back(index);
@@ -197,6 +200,12 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     plan.prefill_tokens += tokens;
     budget -= tokens;
   }
+}
+
+void Scheduler::plan_mixed(BatchPlan& plan) {
+  plan_decodes(plan);
+  const Tokens budget = plan_prefills(plan, config_.max_num_batched_tokens - plan.decode.seqs);
+  if (plan.preempted.empty()) plan_admissions(plan, budget);
 }
 
 void Scheduler::join_decodes(SeqIndex index) {
@@ -260,9 +269,7 @@ void Scheduler::complete(const BatchPlan& plan) {
   for (const SeqIndex index : plan.finishing) {
     Sequence& seq = sequence(index);
     kv_.release(seq, seq.computed, false);
-    committed_blocks_ -= max_blocks(seq);
-    committed_tokens_ -= Tokens{seq.request.prompt_tokens} + seq.request.output_tokens;
-    --running_;
+    commit(seq, -1);
   }
 }
 

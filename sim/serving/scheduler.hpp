@@ -24,7 +24,7 @@ class Scheduler {
   virtual ~Scheduler() = default;
 
   /// Queues a request. Returns its slot, or kNoSeq with `*refusal` set when it can never run.
-  SeqIndex add(Request request, Ps queued, const char** refusal);
+  SeqIndex add(const Request& request, Ps queued, const char** refusal);
   /// Plans the next step; the plan is empty when there is nothing to do.
   void schedule(BatchPlan& plan);
   /// How many more steps equal to `latest` can follow it with nobody joining, leaving or being preempted, if
@@ -51,6 +51,8 @@ class Scheduler {
   /// A policy's own condition for admitting `seq` now.
   virtual bool may_admit(const Sequence& /*seq*/) const { return true; }
 
+  /// Decodes, then prompts begun, then (unless somebody was preempted) waiting ones, all in one token budget.
+  void plan_mixed(BatchPlan& plan);
   /// Puts the whole decode set into the plan, preempting from the tail of the running list until its blocks
   /// fit.
   void plan_decodes(BatchPlan& plan);
@@ -70,6 +72,7 @@ class Scheduler {
 
  private:
   void preempt(SeqIndex victim, BatchPlan& plan);
+  void commit(const Sequence& seq, int sign);
   SeqIndex choose_victim() const;
   void join_decodes(SeqIndex index);
   void finish(BatchPlan& plan);

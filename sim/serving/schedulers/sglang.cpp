@@ -15,10 +15,10 @@ class Sglang final : public Scheduler {
 
  private:
   void decide(BatchPlan& plan) override {
-    if (config_.enable_mixed_chunk) plan_decodes(plan);
-    const Tokens budget = plan_prefills(plan, config_.max_num_batched_tokens - plan.decode.seqs);
+    if (config_.enable_mixed_chunk) return plan_mixed(plan);
+    const Tokens budget = plan_prefills(plan, config_.max_num_batched_tokens);
     if (plan.preempted.empty()) plan_admissions(plan, budget);
-    if (plan.chunks.empty() && plan.decode.seqs == 0) plan_decodes(plan);
+    if (plan.chunks.empty()) plan_decodes(plan);
   }
   bool may_admit(const Sequence& seq) const override {
     const auto clipped = std::min<Tokens>(seq.request.output_tokens, 4096);  // SGLang's CLIP_MAX_NEW_TOKENS

@@ -11,11 +11,7 @@ class Trtllm final : public Scheduler {
   using Scheduler::Scheduler;
 
  private:
-  void decide(BatchPlan& plan) override {
-    plan_decodes(plan);
-    const Tokens budget = plan_prefills(plan, config_.max_num_batched_tokens - plan.decode.seqs);
-    plan_admissions(plan, budget);
-  }
+  void decide(BatchPlan& plan) override { plan_mixed(plan); }
   bool may_admit(const Sequence& seq) const override {
     return committed_blocks() + max_blocks(seq) <= kv_.total_blocks();
   }

@@ -12,11 +12,7 @@ class VllmV1 final : public Scheduler {
   using Scheduler::Scheduler;
 
  private:
-  void decide(BatchPlan& plan) override {
-    plan_decodes(plan);
-    const Tokens budget = plan_prefills(plan, config_.max_num_batched_tokens - plan.decode.seqs);
-    if (plan.preempted.empty()) plan_admissions(plan, budget);
-  }
+  void decide(BatchPlan& plan) override { plan_mixed(plan); }
 };
 
 const Registration<Schedulers> vllm_v1{
