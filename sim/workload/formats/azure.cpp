@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "workload/csv_reader.hpp"
+#include "workload/timed_csv.hpp"
 #include "workload/timestamp.hpp"
-#include "workload/trace_reader.hpp"
 #include "workload/trace_writer.hpp"
 
 namespace orrery {
@@ -13,35 +12,19 @@ namespace {
 /// Azure LLM inference traces of 2023, 2024 and 2025 (github.com/Azure/AzurePublicDataset): TIMESTAMP,
 /// ContextTokens, GeneratedTokens, and NumImages in 2025, which is read past: image tokens are already in
 /// ContextTokens.
-class AzureReader : public TraceReader {
- public:
-  AzureReader(ByteStreamPtr stream, const std::string& name)
-      : csv_(std::move(stream), name),
-        time_(csv_.column({"TIMESTAMP"})),
-        prompt_(csv_.column({"ContextTokens"})),
-        output_(csv_.column({"GeneratedTokens"})) {}
+constexpr TimedCsvReader::Columns kColumns{"TIMESTAMP", "ContextTokens", "GeneratedTokens"};
 
-  bool next(TraceRow& row) override {
-    if (!csv_.next()) return false;
-    const auto time = parse_timestamp_ns(csv_.field(time_));
-    if (!time) csv_.fail(time_, "a date and time like 2023-11-16 18:15:46.68");
-    row.time_ns = *time;
-    row.prompt_tokens = csv_.tokens(prompt_);
-    row.output_tokens = csv_.tokens(output_);
-    return true;
-  }
-  long line() const override { return csv_.line(); }
-
- private:
-  CsvReader csv_;
-  int time_, prompt_, output_;
-};
+std::int64_t parse_time(const CsvReader& csv, int column) {
+  const auto time = parse_timestamp_ns(csv.field(column));
+  if (!time) csv.fail(column, "a date and time like 2023-11-16 18:15:46.68");
+  return *time;
+}
 
 bool recognises(std::string_view head) {
   return csv_header_has(head, "ContextTokens");
 }
 TraceReaderPtr open(ByteStreamPtr stream, const std::string& name, const TraceOptions&) {
-  return std::make_unique<AzureReader>(std::move(stream), name);
+  return std::make_unique<TimedCsvReader>(std::move(stream), name, kColumns, parse_time);
 }
 
 const Registration<TraceFormats> azure{

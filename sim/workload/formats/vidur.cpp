@@ -3,8 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "workload/csv_reader.hpp"
-#include "workload/trace_reader.hpp"
+#include "workload/timed_csv.hpp"
 #include "workload/trace_writer.hpp"
 
 namespace orrery {
@@ -12,38 +11,19 @@ namespace {
 
 /// Vidur's processed traces (github.com/microsoft/vidur): num_prefill_tokens, num_decode_tokens and, for
 /// replay, arrived_at in seconds; files of lengths only have no times.
-class VidurReader : public TraceReader {
- public:
-  VidurReader(ByteStreamPtr stream, const std::string& name)
-      : csv_(std::move(stream), name),
-        time_(csv_.column_if({"arrived_at"})),
-        prompt_(csv_.column({"num_prefill_tokens"})),
-        output_(csv_.column({"num_decode_tokens"})) {}
+constexpr TimedCsvReader::Columns kColumns{"arrived_at", "num_prefill_tokens", "num_decode_tokens", true};
 
-  bool next(TraceRow& row) override {
-    if (!csv_.next()) return false;
-    row.time_ns = kNoTime;
-    if (time_ >= 0) {
-      const double seconds = csv_.number(time_);
-      if (std::abs(seconds) > 9e9) csv_.fail(time_, "seconds since the start");
-      row.time_ns = std::llround(seconds * 1e9);
-    }
-    row.prompt_tokens = csv_.tokens(prompt_);
-    row.output_tokens = csv_.tokens(output_);
-    return true;
-  }
-  long line() const override { return csv_.line(); }
-
- private:
-  CsvReader csv_;
-  int time_, prompt_, output_;
-};
+std::int64_t parse_time(const CsvReader& csv, int column) {
+  const double seconds = csv.number(column);
+  if (std::abs(seconds) > 9e9) csv.fail(column, "seconds since the start");
+  return std::llround(seconds * 1e9);
+}
 
 bool recognises(std::string_view head) {
   return csv_header_has(head, "num_prefill_tokens");
 }
 TraceReaderPtr open(ByteStreamPtr stream, const std::string& name, const TraceOptions&) {
-  return std::make_unique<VidurReader>(std::move(stream), name);
+  return std::make_unique<TimedCsvReader>(std::move(stream), name, kColumns, parse_time);
 }
 
 const Registration<TraceFormats> vidur{
