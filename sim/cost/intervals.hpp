@@ -1,11 +1,16 @@
 #pragma once
 
 #include <array>
+#include <map>
+#include <string>
 
 #include "cost/kernel_cost_model.hpp"
 #include "cost/step_pricer.hpp"
 
 namespace orrery {
+
+/// Standard deviation of each class's common factor: residuals of one class add up over its provenances.
+std::map<std::string, double> sigma_by_class(const TimeShares& shares, const KernelCostModel& cost);
 
 /// Standard deviation of log(predicted / true step time), first order in the shares of time. Residuals of one
 /// kernel class are one factor common to all its calls, so they add up within a class (over provenances too);

@@ -34,17 +34,6 @@ std::vector<double> stratified_normals(int runs, std::uint64_t seed, const std::
   return out;
 }
 
-/// A class's deviation: its provenances add up, being one factor.
-std::map<std::string, double> sigma_by_class(const TimeShares& shares, const KernelCostModel& cost) {
-  std::map<std::string, double> out;
-  for (const auto& [key, seconds] : shares.by_class_provenance) {
-    const auto& [name, provenance] = key;
-    const KernelClass& cls = *Registry<KernelClasses>::find(name).make;
-    if (seconds > 0) out[name] += cost.error(cls, provenance).log_sigma * seconds / shares.by_class.at(name);
-  }
-  return out;
-}
-
 struct Perturbation {
   std::map<std::string, double> class_factor;
   double engine_factor = 1;
