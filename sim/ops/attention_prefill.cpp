@@ -6,11 +6,27 @@
 
 namespace orrery {
 
+namespace {
+Work prefill_work(const KernelClass::Dims& dims, DType dtype, DType kv_dtype) {
+  const double queries = dims[1], pairs = dims[2], keys = dims[3];
+  const double heads = dims[5], kv_heads = dims[6], dim = dims[7], element = bytes_per_element(dtype);
+  Work w;
+  w.tensor_flops = 4 * pairs * dim * heads;
+  w.tensor_dtype = dtype;
+  w.vector_flops = 5 * pairs * heads;
+  w.hbm_read_bytes =
+      queries * heads * dim * element + keys * 2.0 * kv_heads * dim * bytes_per_element(kv_dtype);
+  w.hbm_write_bytes = queries * heads * dim * element;
+  return w;
+}
+}  // namespace
+
 constexpr KernelClass kAttentionPrefill{
     "attention_prefill",
     KernelClass::Scaling::prefill,
     {"seqs", "new_tokens", "pairs", "kv_tokens", "max_kv", "heads", "kv_heads", "head_dim"},
-    "causal attention of prompt chunks"};
+    "causal attention of prompt chunks",
+    prefill_work};
 
 Tokens attention_pairs(const PrefillChunk& chunk, Tokens window) {
   const Tokens m = chunk.new_tokens, past = chunk.past;
@@ -39,7 +55,6 @@ void PrefillAttention::lower(const BatchShape& batch, const LoweringContext& ctx
   const auto heads = static_cast<double>(sizes_.local_heads(ctx.shard.tp));
   const auto kv_heads = static_cast<double>(sizes_.local_kv_heads(ctx.shard.tp));
   const auto dim = static_cast<double>(sizes_.head_dim);
-  const double element = bytes_per_element(ctx.precision.activation);
   const auto q = static_cast<double>(queries), p = static_cast<double>(pairs), kv = static_cast<double>(keys);
   KernelCall& call = out.emplace_back();  // in place: this runs once per step
   call.cls = &kAttentionPrefill;
@@ -47,11 +62,7 @@ void PrefillAttention::lower(const BatchShape& batch, const LoweringContext& ctx
   call.dtype = ctx.precision.activation;
   call.weight_dtype = ctx.precision.kv_cache;
   call.role = "attention";
-  call.work.tensor_flops = 4 * p * dim * heads;
-  call.work.tensor_dtype = ctx.precision.activation;
-  call.work.vector_flops = 5 * p * heads;
-  call.work.hbm_read_bytes = q * heads * dim * element + kv * sizes_.kv_bytes_per_token(ctx);
-  call.work.hbm_write_bytes = q * heads * dim * element;
+  call.work = prefill_work(call.dims, call.dtype, call.weight_dtype);
 }
 
 const Registration<KernelClasses> attention_prefill_class{

@@ -5,10 +5,21 @@
 
 namespace orrery {
 
+namespace {
+/// The dimensions tell the traffic alone; how it divides into reads and writes, and the few operations on it,
+/// only the operator knows.
+Work row_work(const KernelClass::Dims& dims, DType, DType) {
+  Work w;
+  w.hbm_read_bytes = w.hbm_write_bytes = dims[0] * dims[1] / 2;
+  return w;
+}
+}  // namespace
+
 constexpr KernelClass kElementwise{"elementwise",
                                    KernelClass::Scaling::tokens,
                                    {"tokens", "bytes_per_token"},
-                                   "row-wise memory-bound kernels"};
+                                   "row-wise memory-bound kernels",
+                                   row_work};
 
 namespace {
 bool quantised(const LoweringContext& ctx) {

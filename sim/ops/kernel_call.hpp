@@ -22,10 +22,15 @@ struct KernelClass {
     decode,   ///< the decode set: its size and the KV tokens it reads
     prefill,  ///< the prefill chunks
   };
+  using Dims = std::array<double, 8>;
   std::string_view name;
   Scaling scaling;
   std::array<std::string_view, 8> dims;  ///< names of the dimensions, in order; "" = unused
   std::string_view help;
+  /// What one launch at these dimensions does, in the formats of the arithmetic and of what is stored: the
+  /// one place where the class counts it. Operators call it (and correct what their context alone knows, such
+  /// as a bias), calibration rebuilds a measured row's Work with it. nullptr: only operators know.
+  Work (*work)(const Dims& dims, DType dtype, DType weight_dtype) = nullptr;
 };
 
 /// Which engine of the device a call occupies; calls of different lanes may overlap between fork and join
@@ -40,7 +45,7 @@ enum class Mark : std::uint8_t { none, fork, branch, join };
 /// One kernel launch as an engine would issue it: what kernels/ measures, calibration/ fits and cost/ prices.
 struct KernelCall {
   const KernelClass* cls = nullptr;
-  std::array<double, 8> dims{};      ///< meanings in cls->dims; per rank, after sharding
+  KernelClass::Dims dims{};          ///< meanings in cls->dims; per rank, after sharding
   DType dtype = DType::bf16;         ///< format of the arithmetic
   DType weight_dtype = DType::bf16;  ///< stored parameters (gemm) or KV cache (attention)
   Work work;
@@ -52,5 +57,22 @@ struct KernelCall {
 };
 
 using KernelCalls = std::vector<KernelCall>;
+
+/// The format of activations around arithmetic in `dtype`: its own when it has 16 bits or more, else bf16.
+constexpr DType activation_format(DType dtype) {
+  return bytes_per_element(dtype) >= 2 ? dtype : DType::bf16;
+}
+
+/// A call of `cls` at `dims`, its Work counted by the class (none when the class does not count it).
+inline KernelCall make_call(const KernelClass& cls, const KernelClass::Dims& dims, DType dtype,
+                            DType weight_dtype) {
+  KernelCall call;
+  call.cls = &cls;
+  call.dims = dims;
+  call.dtype = dtype;
+  call.weight_dtype = weight_dtype;
+  if (cls.work != nullptr) call.work = cls.work(dims, dtype, weight_dtype);
+  return call;
+}
 
 }  // namespace orrery

@@ -7,7 +7,21 @@
 
 namespace orrery {
 
-constexpr KernelClass kGemm{"gemm", KernelClass::Scaling::tokens, {"m", "n", "k"}, "y[m,n] = x[m,k] W[k,n]"};
+namespace {
+Work gemm_work(const KernelClass::Dims& dims, DType dtype, DType weight_dtype) {
+  const double m = dims[0], n = dims[1], k = dims[2];
+  Work w;
+  w.tensor_flops = 2 * m * n * k;
+  w.tensor_dtype = dtype;
+  w.weight_bytes = stored_matrix_bytes(weight_dtype, k, n);
+  w.hbm_read_bytes = m * k * bytes_per_element(dtype) + w.weight_bytes;
+  w.hbm_write_bytes = m * n * bytes_per_element(activation_format(dtype));
+  return w;
+}
+}  // namespace
+
+constexpr KernelClass kGemm{
+    "gemm", KernelClass::Scaling::tokens, {"m", "n", "k"}, "y[m,n] = x[m,k] W[k,n]", gemm_work};
 
 double stored_matrix_bytes(DType format, double k, double n) {
   const double elements = k * n * bytes_per_element(format);
@@ -48,16 +62,11 @@ void Linear::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCa
   if (tokens == 0) return;
   const auto m = static_cast<double>(tokens);
   const auto cols = static_cast<double>(n(ctx.shard.tp)), rows = static_cast<double>(k(ctx.shard.tp));
-  KernelCall call;
-  call.cls = &kGemm;
-  call.dims = {m, cols, rows};
-  call.dtype = ctx.precision.compute;
-  call.weight_dtype = ctx.precision.weight;
+  KernelCall call = make_call(kGemm, {m, cols, rows}, ctx.precision.compute, ctx.precision.weight);
   call.role = role_;
-  call.work.tensor_flops = 2 * m * cols * rows;
-  call.work.tensor_dtype = ctx.precision.compute;
-  call.work.weight_bytes = weight_bytes(ctx);
-  call.work.hbm_read_bytes = m * rows * bytes_per_element(ctx.precision.compute) + call.work.weight_bytes;
+  const double bias_bytes = bias_ ? cols * bytes_per_element(ctx.precision.activation) : 0;
+  call.work.weight_bytes += bias_bytes;
+  call.work.hbm_read_bytes += bias_bytes;
   call.work.hbm_write_bytes = m * cols * bytes_per_element(ctx.precision.activation);
   out.push_back(call);
 }

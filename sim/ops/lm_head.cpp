@@ -5,8 +5,22 @@
 
 namespace orrery {
 
+namespace {
+Work lm_head_work(const KernelClass::Dims& dims, DType dtype, DType weight_dtype) {
+  const double m = dims[0], n = dims[1], k = dims[2];
+  const double element = bytes_per_element(activation_format(dtype));
+  Work w;
+  w.tensor_flops = 2 * m * n * k;
+  w.tensor_dtype = dtype;
+  w.weight_bytes = stored_matrix_bytes(weight_dtype, k, n);
+  w.hbm_read_bytes = m * k * element + w.weight_bytes;
+  w.hbm_write_bytes = m * n * element;
+  return w;
+}
+}  // namespace
+
 constexpr KernelClass kLmHead{
-    "lm_head", KernelClass::Scaling::logits, {"m", "n", "k"}, "logits of the sampled rows"};
+    "lm_head", KernelClass::Scaling::logits, {"m", "n", "k"}, "logits of the sampled rows", lm_head_work};
 
 double LmHead::matrix_bytes(const LoweringContext& ctx) const {
   return stored_matrix_bytes(ctx.precision.lm_head, static_cast<double>(hidden_),
@@ -18,14 +32,8 @@ void LmHead::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCa
   const auto m = static_cast<double>(batch.logit_rows()), k = static_cast<double>(hidden_);
   const auto n = static_cast<double>(local_vocab(vocab_, ctx.shard.tp));
   const double element = bytes_per_element(ctx.precision.activation);
-  KernelCall call;
-  call.cls = &kLmHead;
-  call.dims = {m, n, k};
-  call.dtype = call.weight_dtype = ctx.precision.lm_head;
+  KernelCall call = make_call(kLmHead, {m, n, k}, ctx.precision.lm_head, ctx.precision.lm_head);
   call.role = "lm_head";
-  call.work.tensor_flops = 2 * m * n * k;
-  call.work.tensor_dtype = ctx.precision.lm_head;
-  call.work.weight_bytes = matrix_bytes(ctx);
   call.work.hbm_read_bytes = m * k * element + call.work.weight_bytes;
   call.work.hbm_write_bytes = m * n * element;
   out.push_back(call);
