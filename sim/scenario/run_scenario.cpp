@@ -12,6 +12,7 @@
 #include "report/metrics.hpp"
 #include "scenario/headroom.hpp"
 #include "scenario/resimulate.hpp"
+#include "workload/request_list.hpp"
 
 namespace orrery {
 
@@ -22,6 +23,7 @@ bool is_builtin(const std::string& trace) {
 }
 
 std::string workload_name(const WorkloadSpec& w) {
+  if (w.list) return "recorded requests";
   if (w.trace.empty()) {
     if (w.prefix.groups > 0) return "shared prefixes";
     if (!w.input.distribution.empty()) return "a synthetic workload";
@@ -41,7 +43,8 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   info.replicas = d.replicas();
   info.parallelism = fmt::format("tp{}", d.lowering.shard.tp);
   if (s.workload.num_prompts > 0) info.num_prompts = s.workload.num_prompts;
-  if (s.workload.trace.empty()) {
+  const bool own_times = !s.workload.trace.empty() || (s.workload.list && s.workload.list->timed);
+  if (!own_times) {
     info.request_rate = s.workload.request_rate;
     info.burstiness = s.workload.burstiness;
   }

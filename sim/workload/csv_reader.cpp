@@ -24,7 +24,9 @@ bool same_name(std::string_view a, std::string_view b) {
 }  // namespace
 
 CsvReader::CsvReader(ByteStreamPtr stream, const std::string& name) : lines_(std::move(stream), name) {
-  if (!lines_.next_filled(row_)) throw ConfigError("the file is empty: expected a header line").at(name);
+  do {  // lines above the header may say where the data comes from
+    if (!lines_.next_filled(row_)) throw ConfigError("the file is empty: expected a header line").at(name);
+  } while (row_.front() == '#');
   const std::size_t n = split();
   if (n > fields_.size()) throw ConfigError("more than 32 columns: not a trace of requests").at(name, line());
   for (std::size_t i = 0; i < n; ++i) names_.push_back(printable(trimmed(fields_[i])));
@@ -44,7 +46,7 @@ int CsvReader::column(std::initializer_list<std::string_view> names) const {
   std::string have;
   for (const auto& n : names_) have += (have.empty() ? "" : ", ") + n;
   throw ConfigError("no column '" + std::string(*names.begin()) + "'", "the header has: " + have)
-      .at(lines_.name(), 1);
+      .at(lines_.name(), line());
 }
 
 std::size_t CsvReader::split() {

@@ -10,8 +10,8 @@
 
 namespace orrery {
 
-/// Rows of a CSV file whose columns are found by the names in its first line (case and blanks around them
-/// ignored). Quoted fields may hold commas but no line ends.
+/// Rows of a CSV file whose columns are found by the names in its first line that is no comment ("# ...";
+/// case and blanks around names ignored). Quoted fields may hold commas but no line ends.
 class CsvReader {
  public:
   /// Errors: ConfigError when there is no header line.

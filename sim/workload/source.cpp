@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "workload/request_list.hpp"
 #include "workload/synthetic_source.hpp"
 #include "workload/trace_source.hpp"
 
@@ -67,9 +68,14 @@ RequestSourcePtr make_source(const WorkloadSpec& asked, std::uint64_t seed) {
   if (spec.burstiness != 1 && spec.arrivals.process == "poisson") spec.arrivals.process = "gamma";
   if (spec.burstiness != 1) spec.arrivals.burstiness = spec.burstiness;
 
-  RequestSourcePtr source = spec.trace.empty() || is_builtin
-                                ? make_synthetic_source(spec, seed)
-                                : make_trace_source(spec, ByteSource::file(spec.trace), seed);
+  RequestSourcePtr source;
+  if (spec.list) {
+    source = make_list_source(spec, seed);
+  } else if (spec.trace.empty() || is_builtin) {
+    source = make_synthetic_source(spec, seed);
+  } else {
+    source = make_trace_source(spec, ByteSource::file(spec.trace), seed);
+  }
   if (spec.max_concurrency > 0) source = limit_concurrency(std::move(source), spec, seed);
   return source;
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -91,6 +92,8 @@ struct SharedPrefixSpec {
   std::int32_t block_tokens = 16;  ///< granularity of the prefix keys: the engine's block size
 };
 
+struct RequestList;
+
 /// Where requests come from, and how they are changed on the way. Every field has a default; the names are
 /// the field's.
 struct WorkloadSpec {
@@ -98,6 +101,7 @@ struct WorkloadSpec {
   /// synthetic.
   std::string trace;
   TraceOptions read;
+  std::shared_ptr<const RequestList> list;  ///< requests in memory, instead of a trace or a generator
 
   // For every source.
   double rate_scale = 1;  ///< 2 = twice as fast
