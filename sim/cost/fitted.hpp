@@ -13,6 +13,7 @@ class FittedModel final : public KernelCostModel {
   FittedModel(FitFile fit, DeviceProfile device, Topology topology, KernelCostModelPtr backing);
   KernelTime price(const KernelCall& call) const override;
   ClassError error(const KernelClass& cls, Provenance provenance) const override;
+  std::vector<CalibratedRange> ranges(const KernelCall& like) const override;
   std::vector<std::string> sources() const override;
 
   const FitFile& fit() const { return fit_; }

@@ -39,6 +39,16 @@ struct ClassError {
   double log_sigma = 0;  ///< of the normal whose central 90% holds 90% of log(predicted/measured) over shapes
 };
 
+/// The rows that stand behind the price of one kind of call, and how far they reach in each quantity.
+struct CalibratedRange {
+  struct Quantity {
+    std::string name;  ///< a dimension of the class, or what the fit made of several ("KV streams")
+    double low = 0, high = 0;
+  };
+  std::string rows;  ///< "measured", "fitted bf16", "fitted head size 128"
+  std::vector<Quantity> quantities;
+};
+
 /// Prices one kernel call on one device. Immutable after construction; safe to share between threads.
 class KernelCostModel {
  public:
@@ -46,6 +56,9 @@ class KernelCostModel {
   virtual KernelTime price(const KernelCall& call) const = 0;
   /// Expected error of a class at a provenance; wider for extrapolated and analytic.
   virtual ClassError error(const KernelClass& cls, Provenance provenance) const = 0;
+  /// The measured or fitted rows that calls of this class, formats and model dimensions are priced from, the
+  /// preferred ones first; empty when no row is behind them.
+  virtual std::vector<CalibratedRange> ranges(const KernelCall& /*like*/) const { return {}; }
   /// Lines for `orrery gpus show`: data sources, dates, versions.
   virtual std::vector<std::string> sources() const = 0;
 };

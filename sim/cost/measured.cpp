@@ -127,11 +127,14 @@ void MeasuredModel::read(const std::string& path) {
 
 void MeasuredModel::index(Table& table) {
   table.lines.resize(table.dims);
+  table.range.assign(table.dims, {HUGE_VAL, 0});
   for (auto& [dims, samples] : table.repeats) {
     std::sort(samples.begin(), samples.end());
     const double time = quantile_sorted(samples, 0.5);
     table.exact[hash_dims(dims, kNone)] = time;
     for (std::size_t a = 0; a < table.dims; ++a) {
+      auto& [low, high] = table.range[a];
+      low = std::min(low, dims[a]), high = std::max(high, dims[a]);
       table.lines[a][hash_dims(dims, a)].push_back({std::log(dims[a]), std::log(time)});
     }
   }
@@ -173,6 +176,19 @@ ClassError MeasuredModel::error(const KernelClass& cls, Provenance provenance) c
   if (provenance != Provenance::measured) return backing_->error(cls, provenance);
   // Repeating a measurement of ours: clocks and placement, about 2% (1.2% between neighbouring GEMM shapes).
   return {0.013, 0.033, 0.02};
+}
+
+std::vector<CalibratedRange> MeasuredModel::ranges(const KernelCall& like) const {
+  std::vector<CalibratedRange> out;
+  if (const auto found = tables_.find({like.cls, like.dtype, like.weight_dtype}); found != tables_.end()) {
+    out.push_back({"measured", {}});
+    for (std::size_t a = 0; a < found->second.dims; ++a) {
+      const auto& [low, high] = found->second.range[a];
+      out.back().quantities.push_back({std::string(like.cls->dims[a]), low, high});
+    }
+  }
+  for (auto& range : backing_->ranges(like)) out.push_back(std::move(range));
+  return out;
 }
 
 std::vector<std::string> MeasuredModel::sources() const {

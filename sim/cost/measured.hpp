@@ -21,6 +21,7 @@ class MeasuredModel final : public KernelCostModel {
   MeasuredModel(const std::string& folder, KernelCostModelPtr backing);
   KernelTime price(const KernelCall& call) const override;
   ClassError error(const KernelClass& cls, Provenance provenance) const override;
+  std::vector<CalibratedRange> ranges(const KernelCall& like) const override;
   std::vector<std::string> sources() const override;
 
  private:
@@ -33,7 +34,8 @@ class MeasuredModel final : public KernelCostModel {
     std::size_t dims = 0;
     std::unordered_map<std::uint64_t, double> exact;  ///< hash of all dims -> seconds
     std::vector<std::unordered_map<std::uint64_t, Line>>
-        lines;  ///< per dimension: hash of the others -> line
+        lines;                                     ///< per dimension: hash of the others -> line
+    std::vector<std::pair<double, double>> range;  ///< per dimension: smallest and largest
     std::map<std::vector<double>, std::vector<double>> repeats;  ///< while reading: samples per shape
   };
   using Key = std::tuple<const KernelClass*, DType, DType>;

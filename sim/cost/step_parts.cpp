@@ -67,14 +67,20 @@ StepPart TokenTable::evaluate(std::int64_t tokens) {
   return parts_->evaluate(shape, KernelClass::Scaling::tokens);
 }
 
+TokenTable::Ends TokenTable::ends(std::int64_t tokens) {
+  if (tokens <= kExact) return {tokens, tokens, 0};
+  const std::int64_t low = tokens - (tokens - 1) % kSpan;
+  return {low, low + kSpan - 1, static_cast<double>((tokens - 1) % kSpan) / (kSpan - 1)};
+}
+
 TokenTable::Span& TokenTable::span(std::int64_t tokens) {
   const auto index = static_cast<std::size_t>((tokens - kExact - 1) / kSpan);
   if (index >= spans_.size()) spans_.resize(index + 1);
   Span& span = spans_[index];
   if (span.low.ps < 0) {
-    const std::int64_t first = kExact + 1 + static_cast<std::int64_t>(index) * kSpan;
-    span.low = evaluate(first);
-    span.high = evaluate(first + kSpan - 1);
+    const Ends at = ends(tokens);
+    span.low = evaluate(at.low);
+    span.high = evaluate(at.high);
   }
   return span;
 }
@@ -94,7 +100,7 @@ std::int64_t TokenTable::ps(std::int64_t tokens) {
 void TokenTable::count(std::int64_t tokens, double steps) {
   if (tokens > kExact) {
     Span& s = span(tokens);
-    const double high = static_cast<double>((tokens - 1) % kSpan) / (kSpan - 1);
+    const double high = ends(tokens).weight;
     s.low_steps += steps * (1 - high);
     s.high_steps += steps * high;
     return;

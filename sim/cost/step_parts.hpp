@@ -55,6 +55,14 @@ class StepParts {
 class TokenTable {
  public:
   explicit TokenTable(StepParts& parts) : parts_(&parts) {}
+
+  /// The token counts whose prices make that of `tokens`: low (1 - weight) + high weight.
+  struct Ends {
+    std::int64_t low = 0, high = 0;
+    double weight = 0;
+  };
+  static Ends ends(std::int64_t tokens);
+
   std::int64_t ps(std::int64_t tokens);
   void count(std::int64_t tokens, double steps);  ///< of a price asked for before
   void account(ClassAccount& out) const;

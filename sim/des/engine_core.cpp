@@ -167,7 +167,7 @@ void EngineCore::tell_step(Ps now) {
     DecodeRun run;
     run.where = where_, run.start = start_, run.first = current_.price.first,
     run.slope = current_.price.slope;
-    run.steps = current_.steps, run.seqs = plan.decode.seqs, run.load = load_;
+    run.steps = current_.steps, run.seqs = first.seqs, run.context = first.context, run.load = load_;
     run.stall = current_.stall, run.stalled_seqs = current_.stalled_seqs;
     for (Observer* o : observers_) o->on_decode_run(run);
     return;
@@ -180,7 +180,8 @@ void EngineCore::tell_step(Ps now) {
   }
   MixedStep step;
   step.where = where_, step.start = start_, step.duration = now - start_;
-  step.decode_seqs = plan.decode.seqs, step.prefill_tokens = plan.prefill_tokens;
+  step.decode_seqs = plan.decode.seqs, step.context = plan.decode.context;
+  step.prefill_tokens = plan.prefill_tokens;
   step.chunks = chunk_events_, step.load = load_;
   step.stall = current_.stall, step.stalled_seqs = current_.stalled_seqs;
   for (Observer* o : observers_) o->on_mixed_step(step);

@@ -28,6 +28,7 @@ struct DecodeRun {
   Ps start{0}, first{0}, slope{0};
   std::int64_t steps = 0;
   std::int64_t seqs = 0;
+  Tokens context = 0;  ///< KV tokens they read in the first step, summed; grows by `seqs` a step
   /// `stalled_seqs` of them got their last token `stall` before `start` (a prefill-only batch came between):
   /// their first gap is first + stall.
   std::int64_t stalled_seqs = 0;
@@ -49,6 +50,7 @@ struct MixedStep {
   CoreId where;
   Ps start{0}, duration{0};
   std::int64_t decode_seqs = 0;
+  Tokens context = 0;  ///< KV tokens those read, summed
   Tokens prefill_tokens = 0;
   std::int64_t stalled_seqs = 0;  ///< as in DecodeRun
   Ps stall{0};
