@@ -1,10 +1,10 @@
-# ORRERY_CUDA=AUTO builds kernels/ when a CUDA compiler is found; a machine without one builds everything else.
+# ORRERY_CUDA=AUTO compiles kernels/ for GPUs when a CUDA compiler is found; elsewhere they are only emulated.
 set(ORRERY_CUDA AUTO CACHE STRING "AUTO, ON or OFF")
 set_property(CACHE ORRERY_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(ORRERY_HAVE_CUDA FALSE)
-if(NOT ORRERY_CUDA STREQUAL "OFF" AND EXISTS ${PROJECT_SOURCE_DIR}/kernels/CMakeLists.txt)
+if(NOT ORRERY_CUDA STREQUAL "OFF")
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES "80-real;90")
+    set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real")
   endif()
   include(CheckLanguage)
   check_language(CUDA)
