@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "base/json.hpp"
+#include "base/registry.hpp"
+#include "ops/kernel_classes.hpp"
 
 namespace orrery {
 
@@ -62,6 +64,7 @@ void read_kernels(JsonView& v, FitFile& f) {
   for (auto& g : v.objects("gemm")) {
     GemmFit fit;
     fit.dtype = parse_dtype(g.text("dtype"));
+    fit.weight_dtype = parse_dtype(g.text_or("weight_dtype", std::string(name(fit.dtype))));
     read_coefficients(g.object("coefficients"), GemmForm::kNames, fit.form.c);
     fit.form.sm_count = f.sm_count;
     fit.surface = read_surface(g.object("surface"));
@@ -71,6 +74,8 @@ void read_kernels(JsonView& v, FitFile& f) {
   }
   for (auto& p : v.objects("attention_prefill")) {
     PrefillFit fit;
+    fit.kv_dtype = parse_dtype(p.text_or("kv_dtype", "bf16"));
+    fit.cached_tokens = p.boolean_or("cached_tokens", false);
     read_coefficients(p.object("coefficients"), PrefillForm::kNames, fit.form.c);
     fit.form.sm_count = f.sm_count;
     fit.surfaces = read_attention(p);
@@ -79,6 +84,7 @@ void read_kernels(JsonView& v, FitFile& f) {
   }
   for (auto& d : v.objects("attention_decode")) {
     DecodeFit fit;
+    fit.kv_dtype = parse_dtype(d.text_or("kv_dtype", "bf16"));
     read_coefficients(d.object("coefficients"), DecodeForm::kNames, fit.form.c);
     fit.form.sm_count = f.sm_count;
     fit.surfaces = read_attention(d);
@@ -112,6 +118,26 @@ void read_lines(JsonView& v, FitFile& f) {
                              read_surface(r.object("surface")), read_range(r, "range_bytes"),
                              r.text_or("scaled_from", "")});
     r.finish();
+  }
+}
+
+void read_generic(JsonView& v, FitFile& f) {
+  if (!v.has("generic")) return;
+  for (auto& g : v.objects("generic")) {
+    GenericFit fit;
+    fit.kernel_class = g.text("class");
+    fit.dtype = parse_dtype(g.text("dtype"));
+    fit.weight_dtype = parse_dtype(g.text("weight_dtype"));
+    read_coefficients(g.object("coefficients"), GenericForm::kNames, fit.form.c);
+    if (auto s = g.object_if("surface")) fit.surface = read_surface(*s);
+    for (auto& r : g.objects("ranges")) {
+      r.ignore("dim");  // for readers; the order is the class's
+      fit.ranges.push_back(read_range(r, "range"));
+      r.finish();
+    }
+    g.finish();
+    fit.bind(*Registry<KernelClasses>::find(fit.kernel_class).make);
+    f.generic.push_back(std::move(fit));
   }
 }
 
@@ -159,6 +185,7 @@ FitFile FitFile::load(const std::string& path) {
   read_quality(v, f);
   read_kernels(v, f);
   read_lines(v, f);
+  read_generic(v, f);
   v.finish();
   return f;
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cost/generic_fit.hpp"
 #include "cost/kernel_cost_model.hpp"
 #include "cost/kernel_forms.hpp"
 #include "cost/surface.hpp"
@@ -12,15 +13,9 @@
 
 namespace orrery {
 
-/// The range of one quantity over the rows a fit was made from.
-struct FitRange {
-  double low = 0, high = 0;
-  bool holds(double x) const { return x >= low && x <= high; }
-};
-
-/// GEMM of one number format: axes m, n, k.
+/// GEMM of one format of arithmetic and one of stored weights: axes m, n, k.
 struct GemmFit {
-  DType dtype = DType::bf16;
+  DType dtype = DType::bf16, weight_dtype = DType::bf16;
   GemmForm form;
   Surface surface;
   FitRange m, n, k;
@@ -34,16 +29,30 @@ struct AttentionSurface {
   FitRange x, y, group, kv_heads;
 };
 struct PrefillFit {
+  DType kv_dtype = DType::bf16;
   PrefillForm form;
   std::vector<AttentionSurface> surfaces;  ///< ascending head_dim
+  bool cached_tokens = false;              ///< rows with cached tokens before the chunk were fitted
 };
 struct DecodeFit {
+  DType kv_dtype = DType::bf16;
   DecodeForm form;
   std::vector<AttentionSurface> surfaces;
-  /// Time with 8-bit KV over time with 16-bit KV.
+  /// Time with 8-bit KV over time with 16-bit KV, where no fit of 8-bit KV is at hand.
   double kv_fp8_time_factor = 1.0;
   std::string kv_fp8_source;
 };
+
+/// The fit of this format of the KV cache, else that of 16 bits, else the first.
+template <class Fit>
+const Fit& of_kv(const std::vector<Fit>& all, DType kv_dtype) {
+  const Fit* best = &all.front();
+  for (const auto& f : all) {
+    if (f.kv_dtype == kv_dtype) return f;
+    if (f.kv_dtype == DType::bf16) best = &f;
+  }
+  return *best;
+}
 
 /// A collective among `ranks`: (launch + bytes / rate) exp(surface(bytes)), the line in pieces where an
 /// algorithm is known to change with size.
@@ -93,10 +102,11 @@ struct FitFile {
   double sm_count = 0;
   std::vector<FitSource> sources;
   std::vector<GemmFit> gemm;
-  std::vector<PrefillFit> prefill;  ///< at most one
-  std::vector<DecodeFit> decode;    ///< at most one
+  std::vector<PrefillFit> prefill;  ///< one per format of the KV cache; 16 bits is "bf16"
+  std::vector<DecodeFit> decode;
   std::vector<CollectiveFit> collectives;
   std::vector<RowKernelFit> row_kernels;
+  std::vector<GenericFit> generic;           ///< classes and formats without a form of their own
   std::map<std::string, ClassError> errors;  ///< by kernel class, inside the fitted range
   std::vector<HeldOut> held_out;
 

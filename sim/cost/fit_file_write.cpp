@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/registry.hpp"
 #include "cost/fit_file.hpp"
+#include "ops/kernel_classes.hpp"
 
 namespace orrery {
 
@@ -103,6 +105,7 @@ void add_kernels(const FitFile& f, Ordered& o) {
   o["gemm"] = Ordered::array();
   for (const auto& g : f.gemm) {
     o["gemm"].push_back({{"dtype", std::string(name(g.dtype))},
+                         {"weight_dtype", std::string(name(g.weight_dtype))},
                          {"coefficients", coefficients(GemmForm::kNames, g.form.c)},
                          {"range_m", range(g.m)},
                          {"range_n", range(g.n)},
@@ -111,12 +114,15 @@ void add_kernels(const FitFile& f, Ordered& o) {
   }
   o["attention_prefill"] = Ordered::array();
   for (const auto& p : f.prefill) {
-    o["attention_prefill"].push_back(
-        {{"coefficients", coefficients(PrefillForm::kNames, p.form.c)}, {"surfaces", attention(p.surfaces)}});
+    o["attention_prefill"].push_back({{"kv_dtype", std::string(name(p.kv_dtype))},
+                                      {"cached_tokens", p.cached_tokens},
+                                      {"coefficients", coefficients(PrefillForm::kNames, p.form.c)},
+                                      {"surfaces", attention(p.surfaces)}});
   }
   o["attention_decode"] = Ordered::array();
   for (const auto& d : f.decode) {
-    o["attention_decode"].push_back({{"coefficients", coefficients(DecodeForm::kNames, d.form.c)},
+    o["attention_decode"].push_back({{"kv_dtype", std::string(name(d.kv_dtype))},
+                                     {"coefficients", coefficients(DecodeForm::kNames, d.form.c)},
                                      {"kv_fp8_time_factor", d.kv_fp8_time_factor},
                                      {"kv_fp8_source", d.kv_fp8_source},
                                      {"surfaces", attention(d.surfaces)}});
@@ -146,6 +152,23 @@ void add_kernels(const FitFile& f, Ordered& o) {
                                 {"surface", surface(r.surface)}});
   }
 }
+
+void add_generic(const FitFile& f, Ordered& o) {
+  o["generic"] = Ordered::array();
+  for (const auto& g : f.generic) {
+    const auto& dims = Registry<KernelClasses>::find(g.kernel_class).make->dims;
+    Ordered ranges = Ordered::array();
+    for (std::size_t i = 0; i < g.ranges.size(); ++i) {
+      ranges.push_back({{"dim", std::string(dims[i])}, {"range", {g.ranges[i].low, g.ranges[i].high}}});
+    }
+    o["generic"].push_back({{"class", g.kernel_class},
+                            {"dtype", std::string(name(g.dtype))},
+                            {"weight_dtype", std::string(name(g.weight_dtype))},
+                            {"coefficients", coefficients(GenericForm::kNames, g.form.c)},
+                            {"ranges", ranges}});
+    if (!g.surface.empty()) o["generic"].back()["surface"] = surface(g.surface);
+  }
+}
 }  // namespace
 
 std::string FitFile::to_json() const {
@@ -159,6 +182,7 @@ std::string FitFile::to_json() const {
       "their error";
   add_quality(*this, o);
   add_kernels(*this, o);
+  add_generic(*this, o);
   std::string text;
   write(o, 0, text);
   return text + "\n";

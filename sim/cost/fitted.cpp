@@ -37,24 +37,38 @@ FittedModel::FittedModel(FitFile fit, DeviceProfile device, Topology topology, K
       device_(std::move(device)),
       topology_(std::move(topology)),
       backing_(std::move(backing)) {
-  for (std::size_t i = 0; i < gemm_.size(); ++i) gemm_[i] = choose_gemm(static_cast<DType>(i));
+  for (std::size_t i = 0; i < gemm_.size(); ++i) {
+    for (std::size_t j = 0; j < gemm_[i].size(); ++j) {
+      gemm_[i][j] = choose_gemm(static_cast<DType>(i), static_cast<DType>(j));
+    }
+  }
   // A node whose links are slower than those of the device's own (PCIe instead of NVLink) is another machine.
   links_as_fitted_ = topology_.gpu_link_bytes_per_s <= 0 || device_.nvlink_bytes_per_s <= 0 ||
                      topology_.gpu_link_bytes_per_s > 0.75 * device_.nvlink_bytes_per_s;
 }
 
-/// fp16 runs as bf16 and int8 as fp8; another format scales the bf16 fit by the ratio of datasheet peaks.
-FittedModel::GemmChoice FittedModel::choose_gemm(DType dtype) const {
-  const auto of = [&](DType wanted) -> const GemmFit* {
-    const auto at =
-        std::find_if(fit_.gemm.begin(), fit_.gemm.end(), [&](const GemmFit& g) { return g.dtype == wanted; });
+/// What was fitted in these formats; else fp16 runs as bf16 and int8 as fp8; another format scales the bf16
+/// fit by the ratio of datasheet peaks.
+FittedModel::GemmChoice FittedModel::choose_gemm(DType dtype, DType weight_dtype) const {
+  const auto of = [&](DType arithmetic, DType weights) -> const GemmFit* {
+    const auto at = std::find_if(fit_.gemm.begin(), fit_.gemm.end(), [&](const GemmFit& g) {
+      return g.dtype == arithmetic && g.weight_dtype == weights;
+    });
     return at == fit_.gemm.end() ? nullptr : &*at;
   };
-  const DType canonical = dtype == DType::fp16 ? DType::bf16 : dtype == DType::int8 ? DType::fp8 : dtype;
+  const auto sixteen = [](DType t) { return t == DType::fp16 ? DType::bf16 : t; };
+  const DType canonical = dtype == DType::int8 ? DType::fp8 : sixteen(dtype);
   GemmChoice c;
-  c.fit = of(canonical);
-  c.exact = c.fit != nullptr && dtype != DType::int8;
-  if (c.fit == nullptr) c.fit = of(DType::bf16);
+  c.fit = of(dtype, weight_dtype);
+  if (c.fit == nullptr) c.fit = of(sixteen(dtype), sixteen(weight_dtype));
+  c.exact = c.fit != nullptr;
+  if (c.exact) {
+    c.form = c.fit->form;
+    c.element = bytes_per_element(dtype);
+    return c;
+  }
+  c.fit = of(canonical, canonical);
+  if (c.fit == nullptr) c.fit = of(DType::bf16, DType::bf16);
   if (c.fit == nullptr) return c;
   c.form = c.fit->form;
   c.element = bytes_per_element(c.fit->dtype);
@@ -75,38 +89,38 @@ double FittedModel::speed_of_light(const KernelCall& call) const {
 }
 
 KernelTime FittedModel::gemm(const KernelCall& call) const {
-  const GemmChoice& c = gemm_[static_cast<std::size_t>(call.dtype)];
+  const GemmChoice& c =
+      gemm_[static_cast<std::size_t>(call.dtype)][static_cast<std::size_t>(call.weight_dtype)];
   if (c.fit == nullptr) return backing_->price(call);
   const double m = call.dims[0], n = call.dims[1], k = call.dims[2];
   GemmBytes bytes{c.element, bytes_per_element(call.weight_dtype), 2};
   const std::array<double, 3> at{std::log2(m), std::log2(n), std::log2(k)};
   const double t = c.form.seconds(m, n, k, bytes) * std::exp(c.fit->surface.at(at));
-  const bool seen =
-      c.exact && bytes.weight == c.element && c.fit->m.holds(m) && c.fit->n.holds(n) && c.fit->k.holds(k);
+  const bool seen = c.exact && c.fit->m.holds(m) && c.fit->n.holds(n) && c.fit->k.holds(k);
   return {Seconds(std::max(t, speed_of_light(call))), known(seen)};
 }
 
 KernelTime FittedModel::prefill(const KernelCall& call) const {
   if (fit_.prefill.empty()) return backing_->price(call);
-  const PrefillFit& f = fit_.prefill.front();
+  const PrefillFit& f = of_kv(fit_.prefill, call.weight_dtype);
   const auto& d = call.dims;
   const PrefillShape s{d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]};
   const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
   const double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point()));
-  // Cached tokens before the chunk were never measured.
-  const bool cold = s.kv_tokens <= s.new_tokens;
+  // Cached tokens before the chunk are in no public table.
+  const bool seen = f.cached_tokens || s.kv_tokens <= s.new_tokens;
   return {Seconds(std::max(t, speed_of_light(call))),
-          known(cold && inside(a, s.head_dim, 2 * s.keys_per_query(), s.blocks(), s.group()))};
+          known(seen && inside(a, s.head_dim, 2 * s.keys_per_query(), s.blocks(), s.group()))};
 }
 
 KernelTime FittedModel::decode(const KernelCall& call) const {
   if (fit_.decode.empty()) return backing_->price(call);
-  const DecodeFit& f = fit_.decode.front();
+  const DecodeFit& f = of_kv(fit_.decode, call.weight_dtype);
   const auto& d = call.dims;
   const DecodeShape s{d[0], d[1] / d[0], d[2], d[3], d[4]};
   const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
   double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point()));
-  const bool narrow = bytes_per_element(call.weight_dtype) < 2;
+  const bool narrow = bytes_per_element(call.weight_dtype) < bytes_per_element(f.kv_dtype);
   if (narrow) t *= f.kv_fp8_time_factor;
   const bool seen = !narrow && inside(a, s.head_dim, s.streams(), s.length, s.group());
   return {Seconds(std::max(t, speed_of_light(call))), known(seen)};
@@ -142,8 +156,35 @@ KernelTime FittedModel::row_kernel(const KernelCall& call) const {
   return backing_->price(call);
 }
 
+KernelTime FittedModel::generic(const KernelCall& call, const GenericFit& fit) const {
+  const bool exact = fit.made_for(call);
+  const double peak = device_.tensor_peak(call.dtype), fitted_peak = device_.tensor_peak(fit.dtype);
+  const double ratio = !exact && peak > 0 && fitted_peak > 0 ? peak / fitted_peak : 1;
+  const double t = fit.seconds(call.dims, call.dtype, call.weight_dtype, ratio);
+  if (exact && fit.holds(call.dims)) return {Seconds(t), Provenance::interpolated};
+  return {Seconds(std::max(t, speed_of_light(call))), Provenance::extrapolated};
+}
+
+const GenericFit* FittedModel::generic_for(const KernelCall& call) const {
+  const auto width = [](DType a, DType b) {
+    return std::abs(std::log2(bytes_per_element(a) / bytes_per_element(b)));
+  };
+  const GenericFit* best = nullptr;
+  double nearest = 0;
+  for (const auto& g : fit_.generic) {
+    if (g.cls() != call.cls) continue;
+    if (g.made_for(call)) return &g;
+    const double distance = width(g.dtype, call.dtype) + width(g.weight_dtype, call.weight_dtype);
+    if (best != nullptr && distance >= nearest) continue;
+    best = &g, nearest = distance;
+  }
+  return best;
+}
+
 KernelTime FittedModel::price(const KernelCall& call) const {
   const KernelClass* cls = call.cls;
+  const GenericFit* fit = generic_for(call);
+  if (fit != nullptr && fit->made_for(call)) return generic(call, *fit);
   if (cls == &kGemm || cls == &kLmHead) return gemm(call);
   if (cls == &kAttentionDecode) return decode(call);
   if (cls == &kAttentionPrefill) return prefill(call);
@@ -152,7 +193,7 @@ KernelTime FittedModel::price(const KernelCall& call) const {
   if (cls == &kAllReduceNccl) return collective(call, "all_reduce_nccl");
   if (cls == &kAllGather) return collective(call, "all_gather");
   if (cls == &kSendRecv) return collective(call, "send_recv");
-  return backing_->price(call);
+  return fit == nullptr ? backing_->price(call) : generic(call, *fit);
 }
 
 ClassError FittedModel::error(const KernelClass& cls, Provenance provenance) const {

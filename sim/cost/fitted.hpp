@@ -26,19 +26,23 @@ class FittedModel final : public KernelCostModel {
     double element = 2;  ///< bytes of the fitted format
     bool exact = false;
   };
-  GemmChoice choose_gemm(DType dtype) const;
+  GemmChoice choose_gemm(DType dtype, DType weight_dtype) const;
   KernelTime gemm(const KernelCall& call) const;
   KernelTime prefill(const KernelCall& call) const;
   KernelTime decode(const KernelCall& call) const;
   KernelTime collective(const KernelCall& call, const char* cls) const;
   KernelTime row_kernel(const KernelCall& call) const;
+  KernelTime generic(const KernelCall& call, const GenericFit& fit) const;
+  /// The generic fit of the call's class in its formats, else in those nearest in bytes per element; nullptr
+  /// = none.
+  const GenericFit* generic_for(const KernelCall& call) const;
   double speed_of_light(const KernelCall& call) const;
 
   FitFile fit_;
   DeviceProfile device_;
   Topology topology_;
   KernelCostModelPtr backing_;
-  std::array<GemmChoice, kDTypeCount> gemm_{};
+  std::array<std::array<GemmChoice, kDTypeCount>, kDTypeCount> gemm_{};  ///< by arithmetic, then weights
   bool links_as_fitted_ = true;  ///< the topology's links are those the collectives were measured on
 };
 

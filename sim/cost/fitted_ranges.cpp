@@ -38,21 +38,32 @@ std::string fitted_on(const std::string& lender) {
   return lender.empty() ? "fitted" : "fitted on " + lender;
 }
 
+std::vector<CalibratedRange> generic_range(const GenericFit& fit) {
+  CalibratedRange range{fmt::format("fitted {} {}", name(fit.dtype), name(fit.weight_dtype)), {}};
+  for (std::size_t i = 0; i < fit.ranges.size(); ++i) {
+    range.quantities.push_back({std::string(fit.cls()->dims[i]), fit.ranges[i].low, fit.ranges[i].high});
+  }
+  return {range};
+}
+
 }  // namespace
 
 std::vector<CalibratedRange> FittedModel::ranges(const KernelCall& like) const {
   const KernelClass* cls = like.cls;
+  if (const GenericFit* g = generic_for(like); g != nullptr && g->made_for(like)) return generic_range(*g);
   if (cls == &kGemm || cls == &kLmHead) {
-    const GemmFit* f = gemm_[static_cast<std::size_t>(like.dtype)].fit;
+    const GemmFit* f =
+        gemm_[static_cast<std::size_t>(like.dtype)][static_cast<std::size_t>(like.weight_dtype)].fit;
     if (f == nullptr) return {};
     return {{fmt::format("fitted {}", name(f->dtype)),
              {quantity("m", f->m), quantity("n", f->n), quantity("k", f->k)}}};
   }
   if (cls == &kAttentionPrefill && !fit_.prefill.empty()) {
-    return {attention(fit_.prefill.front().surfaces, like.dims[7], "prompt length", "thread blocks")};
+    return {attention(of_kv(fit_.prefill, like.weight_dtype).surfaces, like.dims[7], "prompt length",
+                      "thread blocks")};
   }
   if (cls == &kAttentionDecode && !fit_.decode.empty()) {
-    return {attention(fit_.decode.front().surfaces, like.dims[4], "KV streams", "length")};
+    return {attention(of_kv(fit_.decode, like.weight_dtype).surfaces, like.dims[4], "KV streams", "length")};
   }
   if (const CollectiveFit* c = nearest_ranks(fit_, cls->name, like.dims[0])) {
     return {
@@ -61,7 +72,8 @@ std::vector<CalibratedRange> FittedModel::ranges(const KernelCall& like) const {
   for (const RowKernelFit& r : fit_.row_kernels) {
     if (r.kernel_class == cls->name) return {{fitted_on(r.scaled_from), {quantity("bytes", r.bytes)}}};
   }
-  return {};
+  const GenericFit* g = generic_for(like);
+  return g == nullptr ? std::vector<CalibratedRange>{} : generic_range(*g);
 }
 
 }  // namespace orrery

@@ -4,13 +4,11 @@
 #include <bit>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <optional>
-#include <sstream>
+#include <iterator>
 
-#include "base/quantile.hpp"
 #include "base/registry.hpp"
 #include "cost/fitted.hpp"
+#include "cost/measured_table.hpp"
 #include "cost/roofline.hpp"
 #include "ops/kernel_classes.hpp"
 
@@ -32,118 +30,46 @@ std::uint64_t hash_dims(std::span<const double> dims, std::size_t skip) {
   return h;
 }
 
-std::vector<std::string> split(const std::string& line) {
-  std::vector<std::string> cells;
-  std::stringstream in(line);
-  for (std::string cell; std::getline(in, cell, ',');) cells.push_back(cell);
-  return cells;
-}
-
-std::vector<fs::path> csv_files(const std::string& folder) {
-  std::vector<fs::path> files;
-  if (!fs::is_directory(folder)) return files;
-  for (const auto& e : fs::directory_iterator(folder)) {
-    if (e.path().extension() == ".csv") files.push_back(e.path());
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
-/// The columns of a measured table: where the formats, the time and each dimension of the class stand.
-struct Columns {
-  const KernelClass* cls = nullptr;
-  std::size_t dtype = 0, weight_dtype = 0, time = 0;
-  std::vector<std::size_t> dims;
-
-  Columns(const KernelClass* c, const std::vector<std::string>& header) : cls(c) {
-    const auto at = [&](std::string_view name) {
-      const auto it = std::find(header.begin(), header.end(), name);
-      if (it == header.end()) {
-        throw ConfigError("a table of " + std::string(c->name) + " has no column '" + std::string(name) + "'",
-                          suggestion(name, header));
-      }
-      return static_cast<std::size_t>(it - header.begin());
-    };
-    dtype = at("dtype"), weight_dtype = at("weight_dtype"), time = at("time_s");
-    for (const auto dim : c->dims) {
-      if (!dim.empty()) dims.push_back(at(dim));
-    }
-  }
-};
-
-double positive(const std::vector<std::string>& cells, std::size_t column) {
-  const std::string& text = column < cells.size() ? cells[column] : "";
-  char* end = nullptr;
-  const double x = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !std::isfinite(x) || x <= 0) {
-    throw ConfigError("'" + text + "' in column " + std::to_string(column + 1) + " is not a positive number");
-  }
-  return x;
-}
 }  // namespace
 
 MeasuredModel::MeasuredModel(const std::string& folder, KernelCostModelPtr backing)
     : backing_(std::move(backing)) {
-  for (const auto& path : csv_files(folder)) read(path.string());
-  for (auto& [key, table] : tables_) index(table);
-}
-
-void MeasuredModel::read(const std::string& path) {
-  std::ifstream in(path);
-  if (!in) throw ConfigError("cannot read this table of measured kernels").at(path);
-  std::optional<Columns> columns;
-  const KernelClass* cls = nullptr;
-  std::string line, about;
-  long number = 0, rows = 0;
-  try {
-    while (std::getline(in, line)) {
-      ++number;
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-      if (line.rfind("# class: ", 0) == 0) {
-        cls = Registry<KernelClasses>::find(line.substr(9)).make;
-      } else if (line.rfind("# ", 0) == 0) {
-        about += (about.empty() ? "" : "; ") + line.substr(2);
-      } else if (!line.empty() && !columns) {
-        if (cls == nullptr) throw ConfigError("the line '# class: NAME' must come before the columns");
-        columns.emplace(cls, split(line));
-      } else if (!line.empty()) {
-        const auto cells = split(line);
-        std::vector<double> dims;
-        for (const auto c : columns->dims) dims.push_back(positive(cells, c));
-        const double time = positive(cells, columns->time);
-        Table& table = tables_[{cls, parse_dtype(cells.at(columns->dtype)),
-                                parse_dtype(cells.at(columns->weight_dtype))}];
-        table.dims = dims.size();
-        table.repeats[dims].push_back(time);
-        ++rows;
-      }
-    }
-  } catch (ConfigError& e) {
-    throw e.at(path, number, 0, line);
+  std::map<const KernelClass*, std::vector<MeasuredRow>> rows;
+  for (const auto& path : csv_files(folder)) {
+    MeasuredTable table = read_measured_table(path);
+    if (table.rows.empty()) continue;
+    sources_.push_back("measured " + std::to_string(table.rows.size()) + " rows, " + table.file +
+                       (table.provenance.empty() ? "" : ": " + table.provenance));
+    auto& of_class = rows[table.cls];
+    std::move(table.rows.begin(), table.rows.end(), std::back_inserter(of_class));
   }
-  sources_.push_back("measured " + std::to_string(rows) + " rows, " + fs::path(path).filename().string() +
-                     (about.empty() ? "" : ": " + about));
+  for (auto& [cls, of_class] : rows) {
+    for (const auto& row : fastest_medians(std::move(of_class))) add(*cls, row);
+  }
+  for (auto& [key, table] : tables_) sort_lines(table);
 }
 
-void MeasuredModel::index(Table& table) {
+void MeasuredModel::add(const KernelClass& cls, const MeasuredRow& row) {
+  Table& table = tables_[{&cls, row.dtype, row.weight_dtype}];
+  while (table.dims < cls.dims.size() && !cls.dims[table.dims].empty()) ++table.dims;
   table.lines.resize(table.dims);
-  table.range.assign(table.dims, {HUGE_VAL, 0});
-  for (auto& [dims, samples] : table.repeats) {
-    std::sort(samples.begin(), samples.end());
-    const double time = quantile_sorted(samples, 0.5);
-    table.exact[hash_dims(dims, kNone)] = time;
-    for (std::size_t a = 0; a < table.dims; ++a) {
-      auto& [low, high] = table.range[a];
-      low = std::min(low, dims[a]), high = std::max(high, dims[a]);
-      table.lines[a][hash_dims(dims, a)].push_back({std::log(dims[a]), std::log(time)});
-    }
+  table.range.resize(table.dims, {HUGE_VAL, 0});
+  const std::span<const double> dims(row.dims.data(), table.dims);
+  table.exact[hash_dims(dims, kNone)] = row.seconds;
+  for (std::size_t a = 0; a < table.dims; ++a) {
+    auto& [low, high] = table.range[a];
+    low = std::min(low, dims[a]), high = std::max(high, dims[a]);
+    if (dims[a] <= 0) continue;  // has no logarithm: priced where it was run only
+    table.lines[a][hash_dims(dims, a)].push_back({std::log(dims[a]), std::log(row.seconds)});
   }
+}
+
+void MeasuredModel::sort_lines(Table& table) {
   for (auto& axis : table.lines) {
     for (auto& [hash, line] : axis) {
       std::sort(line.begin(), line.end(), [](const Point& a, const Point& b) { return a.log_x < b.log_x; });
     }
   }
-  table.repeats.clear();
 }
 
 KernelTime MeasuredModel::price(const KernelCall& call) const {
@@ -157,7 +83,7 @@ KernelTime MeasuredModel::price(const KernelCall& call) const {
   double sum = 0, weights = 0;
   for (std::size_t a = 0; a < table.dims; ++a) {
     const auto it = table.lines[a].find(hash_dims(dims, a));
-    if (it == table.lines[a].end()) continue;
+    if (it == table.lines[a].end() || dims[a] <= 0) continue;
     const Line& line = it->second;
     const double x = std::log(dims[a]);
     const auto high =

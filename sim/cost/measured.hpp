@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cost/kernel_cost_model.hpp"
+#include "cost/measured_table.hpp"
 
 namespace orrery {
 
@@ -36,11 +37,10 @@ class MeasuredModel final : public KernelCostModel {
     std::vector<std::unordered_map<std::uint64_t, Line>>
         lines;                                     ///< per dimension: hash of the others -> line
     std::vector<std::pair<double, double>> range;  ///< per dimension: smallest and largest
-    std::map<std::vector<double>, std::vector<double>> repeats;  ///< while reading: samples per shape
   };
   using Key = std::tuple<const KernelClass*, DType, DType>;
-  void read(const std::string& path);
-  static void index(Table& table);
+  void add(const KernelClass& cls, const MeasuredRow& row);
+  static void sort_lines(Table& table);
 
   std::map<Key, Table> tables_;
   std::vector<std::string> sources_;

@@ -104,3 +104,37 @@ TEST_CASE("is an empty folder no measurement?") {
   t.add("gemm.csv", kGemmTable);
   CHECK(has_measured_rows(t.folder.string()));
 }
+
+TEST_CASE("is a shape with several implementations priced at the median of the fastest?") {
+  const Tables t("variants");
+  t.add("gemm.csv",
+        "# class: gemm\nm,n,k,dtype,weight_dtype,variant,time_s\n"
+        "1,4096,4096,bf16,bf16,cublaslt,2.0e-05\n1,4096,4096,bf16,bf16,cublaslt,1.0e-05\n"
+        "1,4096,4096,bf16,bf16,cublaslt,2.2e-05\n1,4096,4096,bf16,bf16,gemv,1.5e-05\n"
+        "1,4096,4096,bf16,bf16,gemv,1.6e-05\n1,4096,4096,bf16,bf16,gemv,1.7e-05\n");
+  const auto model = make_measured(t.folder.string(), backing());
+  CHECK(model->price(gemm(1, 4096, 4096)).time.value == Approx(1.6e-5));
+}
+
+TEST_CASE("are the rows of a dry run refused, whatever else the folder holds?") {
+  const Tables t("dry");
+  t.add("gemm.csv", kGemmTable);
+  t.add("lm_head.csv",
+        "# class: lm_head\n# dry run: CPU reference\nm,n,k,dtype,weight_dtype,time_s\n"
+        "1,64,64,bf16,bf16,1.0\n");
+  try {
+    make_measured(t.folder.string(), backing());
+    FAIL("accepted");
+  } catch (const ConfigError& e) {
+    CHECK(std::string(e.what()).find("dry run") != std::string::npos);
+    CHECK(e.file().find("lm_head.csv") != std::string::npos);
+  }
+}
+
+TEST_CASE("may a dimension be 0, as cached tokens are?") {
+  const Tables t("zero");
+  t.add("gemm.csv", "# class: gemm\nm,n,k,dtype,weight_dtype,time_s\n0,64,64,bf16,bf16,1.0e-06\n");
+  const auto model = make_measured(t.folder.string(), backing());
+  CHECK(model->price(gemm(0, 64, 64)).provenance == Provenance::measured);
+  CHECK(model->price(gemm(1, 64, 64)).provenance == Provenance::analytic);
+}
