@@ -1,3 +1,5 @@
+#include "cmd_calibrate.hpp"
+
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -116,7 +118,8 @@ int run(const std::vector<std::string>& args) {
   return dispatch("calibrate", "Kernel times: fit them on measured rows, and see how far off they are.",
                   {{"fit", "measured rows to fit.json, with held-out errors", fit},
                    {"show", "sources and held-out errors of one device's fit", show},
-                   {"report", "held-out errors of all devices as a page", report}},
+                   {"report", "held-out errors of all devices as a page", report},
+                   {"coverage", "shapes a workload needs, and what is measured", calibrate_coverage}},
                   args);
 }
 
