@@ -22,6 +22,21 @@ constexpr KernelClass kElementwise{"elementwise",
                                    row_work};
 
 namespace {
+constexpr KernelClass row_class(std::string_view name, std::string_view help) {
+  return {name, KernelClass::Scaling::tokens, kElementwise.dims, help, row_work, &kElementwise};
+}
+}  // namespace
+
+constexpr KernelClass kNorm =
+    row_class("norm", "RMSNorm or LayerNorm, with the residual added before or not");
+constexpr KernelClass kRope = row_class("rope", "rotary embedding of q and k, with or without the KV write");
+constexpr KernelClass kKvWrite = row_class("kv_write", "K and V into the paged cache");
+constexpr KernelClass kActivation = row_class("activation", "SwiGLU, GeGLU and their like");
+constexpr KernelClass kResidualAdd = row_class("residual_add", "a plain addition");
+constexpr KernelClass kQuantise = row_class("quantise", "activations to 8 bits");
+constexpr KernelClass kEmbedding = row_class("embedding", "rows gathered by token");
+
+namespace {
 bool quantised(const LoweringContext& ctx) {
   return bytes_per_element(ctx.precision.compute) < bytes_per_element(ctx.precision.activation);
 }
@@ -122,6 +137,14 @@ void Quantise::lower(const BatchShape& batch, const LoweringContext& ctx, Kernel
 }
 
 const Registration<KernelClasses> elementwise_class{
-    "elementwise", "norms, rope, activation, residual, KV write, quantisation, embedding", &kElementwise};
+    "elementwise", "row-wise memory-bound kernels of any kind", &kElementwise};
+const Registration<KernelClasses> norm_class{"norm", std::string(kNorm.help), &kNorm};
+const Registration<KernelClasses> rope_class{"rope", std::string(kRope.help), &kRope};
+const Registration<KernelClasses> kv_write_class{"kv_write", std::string(kKvWrite.help), &kKvWrite};
+const Registration<KernelClasses> activation_class{"activation", std::string(kActivation.help), &kActivation};
+const Registration<KernelClasses> residual_add_class{"residual_add", std::string(kResidualAdd.help),
+                                                     &kResidualAdd};
+const Registration<KernelClasses> quantise_class{"quantise", std::string(kQuantise.help), &kQuantise};
+const Registration<KernelClasses> embedding_class{"embedding", std::string(kEmbedding.help), &kEmbedding};
 
 }  // namespace orrery

@@ -8,6 +8,16 @@
 
 namespace orrery {
 
+// One class for each kind of row-wise kernel, all of dims tokens, bytes_per_token: they differ in what they
+// do beside moving bytes (a reduction, a scatter, sines), and so in time. `like` kElementwise.
+extern const KernelClass kNorm;         ///< RMSNorm or LayerNorm, with the residual added before or not
+extern const KernelClass kRope;         ///< rotary embedding, with or without the write of K and V
+extern const KernelClass kKvWrite;      ///< K and V into the paged cache alone
+extern const KernelClass kActivation;   ///< SwiGLU, GeGLU and their like
+extern const KernelClass kResidualAdd;  ///< a plain addition
+extern const KernelClass kQuantise;     ///< activations to 8 bits
+extern const KernelClass kEmbedding;    ///< rows gathered by token
+
 /// Whether an engine runs a kernel of its own to quantise the input of a linear layer that follows
 /// `producer`. Formats that compute in the activation's format need none; fp8 GEMMs that quantise themselves
 /// need none.

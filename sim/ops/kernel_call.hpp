@@ -31,6 +31,9 @@ struct KernelClass {
   /// one place where the class counts it. Operators call it (and correct what their context alone knows, such
   /// as a bias), calibration rebuilds a measured row's Work with it. nullptr: only operators know.
   Work (*work)(const Dims& dims, DType dtype, DType weight_dtype) = nullptr;
+  /// A class of the same dimensions whose prices hold for this one while it has none of its own; their errors
+  /// are then one and the same.
+  const KernelClass* like = nullptr;
 };
 
 /// Which engine of the device a call occupies; calls of different lanes may overlap between fork and join

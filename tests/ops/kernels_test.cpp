@@ -27,11 +27,11 @@ Linear llama_qkv() {
 }
 }  // namespace
 
-TEST_CASE("are the kernel classes those that measurements and fits are named after?") {
-  CHECK(Registry<KernelClasses>::names() ==
-        std::vector<std::string>{"all_gather", "all_reduce_custom", "all_reduce_nccl", "attention_decode",
-                                 "attention_prefill", "elementwise", "gemm", "lm_head", "sampling",
-                                 "send_recv"});
+TEST_CASE("are the kernel classes that shipped fits are named after still there?") {
+  for (const char* name : {"all_gather", "all_reduce_custom", "all_reduce_nccl", "attention_decode",
+                           "attention_prefill", "elementwise", "gemm", "lm_head", "sampling", "send_recv"}) {
+    CHECK_NOTHROW(Registry<KernelClasses>::find(name));
+  }
   for (const auto& entry : Registry<KernelClasses>::entries()) CHECK(entry.make->name == entry.name);
 }
 
