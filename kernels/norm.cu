@@ -1,103 +1,227 @@
-#include <Eigen/Core>
+#include <cmath>
 
-#include "component.hpp"
 #include "device/warp.cuh"
 #include "norm.hpp"
-#include "ops/kernel_classes.hpp"
 #include "random.hpp"
+#include "row_cases.hpp"
 
-// RMSNorm (Zhang and Sennrich, 2019, eq. 4), with the residual addition before it in the same kernel, as
-// engines fuse it. One block per token: the row is read once in 16-byte accesses, kept in registers, and
-// written once.
+// RMSNorm (Zhang and Sennrich, 2019, eq. 4) and LayerNorm (Ba et al., 2016, eq. 4), with the residual
+// addition before it in the same kernel, as engines fuse it, and the norm of each query and key head (Qwen3).
+// Bound by memory: a row is read once in 16-byte accesses, kept in registers, and written once; one block per
+// token, one warp per head.
 
 namespace orrery::kernels {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kMaxPacks = 8;  // 8 packs x 8 elements x 256 threads = rows of up to 16384
+constexpr int kThreads = 256, kWarps = kThreads / kWarpSize;
+constexpr int kPer = kPerLoad<bf16>;
+constexpr int kMaxWidth = 16384;
 
-__global__ void __launch_bounds__(kThreads) rms_norm_kernel(RmsNormArgs args) {
-  __shared__ float scratch[kThreads / kWarpSize];
-  constexpr int per = kPerLoad<bf16>;
+/// `packs` 16-byte packs per thread hold the row: compiled for the smallest number that does, so that they
+/// stay in registers.
+template <int packs>
+__global__ void __launch_bounds__(kThreads) norm_kernel(NormArgs args) {
+  __shared__ float scratch[2 * kWarps];
   const std::size_t row = std::size_t{blockIdx.x} * static_cast<std::size_t>(args.width);
-  const int packs = args.width / per, thread = static_cast<int>(threadIdx.x);
-  float values[kMaxPacks][per];
+  const int thread = static_cast<int>(threadIdx.x), count = args.width / kPer;
+  float values[packs][kPer];
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < packs; ++i) {
+    const int pack = thread + i * kThreads;
+    if (pack < count) {
+      const std::size_t at = row + static_cast<std::size_t>(pack) * kPer;
+      auto stream = load_pack<kPer>(args.stream + at);
+      if (args.x != nullptr) {
+        const auto x = load_pack<kPer>(args.x + at);
+#pragma unroll
+        for (int j = 0; j < kPer; ++j)
+          stream.v[j] = from_float<bf16>(to_float(stream.v[j]) + to_float(x.v[j]));
+        store_pack(args.stream + at, stream);
+      }
+#pragma unroll
+      for (int j = 0; j < kPer; ++j) values[i][j] = to_float(stream.v[j]), sum += values[i][j];
+    } else {
+#pragma unroll
+      for (int j = 0; j < kPer; ++j) values[i][j] = 0;
+    }
+  }
+  const float n = static_cast<float>(args.width);
+  const float mean = args.subtract_mean ? block_sum<kWarps>(sum, scratch) / n : 0;
   float squares = 0;
 #pragma unroll
-  for (int i = 0; i < kMaxPacks; ++i) {
-    const int pack = thread + i * kThreads;
-    if (pack >= packs) break;
-    const std::size_t at = row + static_cast<std::size_t>(pack) * per;
-    auto sum = load_pack<per>(args.stream + at);
-    if (args.x != nullptr) {
-      const auto x = load_pack<per>(args.x + at);
-      for (int j = 0; j < per; ++j) sum.v[j] = from_float<bf16>(to_float(sum.v[j]) + to_float(x.v[j]));
-      store_pack(args.stream + at, sum);
-    }
-    for (int j = 0; j < per; ++j) values[i][j] = to_float(sum.v[j]), squares += values[i][j] * values[i][j];
-  }
-  const float mean = block_sum<kThreads / kWarpSize>(squares, scratch) / static_cast<float>(args.width);
-  const float scale = rsqrtf(mean + args.epsilon);
+  for (int i = 0; i < packs; ++i) {
+    if (thread + i * kThreads < count) {
 #pragma unroll
-  for (int i = 0; i < kMaxPacks; ++i) {
-    const int pack = thread + i * kThreads;
-    if (pack >= packs) break;
-    const auto weight = load_pack<per>(args.weight + pack * per);
-    Pack<bf16, per> y;
-    for (int j = 0; j < per; ++j) y.v[j] = from_float<bf16>(values[i][j] * scale * to_float(weight.v[j]));
-    store_pack(args.y + row + static_cast<std::size_t>(pack) * per, y);
+      for (int j = 0; j < kPer; ++j) values[i][j] -= mean, squares += values[i][j] * values[i][j];
+    }
   }
+  const float scale = rsqrtf(block_sum<kWarps>(squares, scratch + kWarps) / n + args.epsilon);
+#pragma unroll
+  for (int i = 0; i < packs; ++i) {
+    const int pack = thread + i * kThreads;
+    if (pack >= count) continue;
+    const auto weight = load_pack<kPer>(args.weight + pack * kPer);
+    Pack<bf16, kPer> bias{};
+    if (args.bias != nullptr) bias = load_pack<kPer>(args.bias + pack * kPer);
+    const std::size_t at = row + static_cast<std::size_t>(pack) * kPer;
+    Pack<bf16, kPer> y;
+    Pack<fp8, kPer> y_fp8;
+#pragma unroll
+    for (int j = 0; j < kPer; ++j) {
+      const float result = values[i][j] * scale * to_float(weight.v[j]) + to_float(bias.v[j]);
+      y.v[j] = from_float<bf16>(result), y_fp8.v[j] = from_float<fp8>(result / args.fp8_scale);
+    }
+    if (args.y_fp8 != nullptr) {
+      store_pack(args.y_fp8 + at, y_fp8);
+    } else {
+      store_pack(args.y + at, y);
+    }
+  }
+}
+
+/// One warp per (token, head): a head of up to 256 elements is one pack per lane.
+__global__ void __launch_bounds__(kThreads) qk_norm_kernel(QkNormArgs args) {
+  const int normed = args.heads + args.kv_heads;
+  const std::int64_t unit = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarpSize;
+  const bool live = unit < args.tokens * normed;  // all lanes of a warp alike
+  const int head = live ? static_cast<int>(unit % normed) : 0, at = lane_id() * kPer;
+  bf16* row = args.qkv + (live ? unit / normed : 0) * args.row_width + head * args.head_dim;
+  const bool mine = live && at < args.head_dim;
+  Pack<bf16, kPer> x{};
+  if (mine) x = load_pack<kPer>(row + at);
+  float squares = 0;
+#pragma unroll
+  for (int j = 0; j < kPer; ++j) squares += to_float(x.v[j]) * to_float(x.v[j]);
+  const float scale = rsqrtf(warp_sum(squares) / static_cast<float>(args.head_dim) + args.epsilon);
+  if (!mine) return;
+  const auto weight = load_pack<kPer>((head < args.heads ? args.q_weight : args.k_weight) + at);
+#pragma unroll
+  for (int j = 0; j < kPer; ++j) x.v[j] = from_float<bf16>(to_float(x.v[j]) * scale * to_float(weight.v[j]));
+  store_pack(row + at, x);
 }
 
 }  // namespace
 
-void rms_norm(const RmsNormArgs& args, StreamRef stream) {
+void norm_rows(const NormArgs& args, StreamRef stream) {
   if (args.tokens == 0) return;
-  launch(rms_norm_kernel, {dim3(static_cast<unsigned>(args.tokens)), dim3(kThreads), 0, stream}, args);
+  const LaunchShape shape{dim3(static_cast<unsigned>(args.tokens)), dim3(kThreads), 0, stream};
+  const int packs = ceil_div(args.width, kThreads * kPer);
+  const auto kernel = packs <= 1   ? norm_kernel<1>
+                      : packs <= 2 ? norm_kernel<2>
+                      : packs <= 4 ? norm_kernel<4>
+                                   : norm_kernel<kMaxWidth / (kThreads * kPer)>;
+  launch(kernel, shape, args);
+}
+
+void qk_norm(const QkNormArgs& args, StreamRef stream) {
+  if (args.tokens == 0) return;
+  const std::int64_t units = args.tokens * (args.heads + args.kv_heads);
+  const auto blocks = static_cast<unsigned>(ceil_div<std::int64_t>(units, kWarps));
+  launch(qk_norm_kernel, {dim3(blocks), dim3(kThreads), 0, stream}, args);
 }
 
 namespace {
 
+std::vector<double> as_doubles(const std::vector<bf16>& values) {
+  std::vector<double> out;
+  for (const bf16 v : values) out.push_back(static_cast<double>(to_float(v)));
+  return out;
+}
+
+/// Normalises row[0, n) with weight and bias in double precision.
+void reference_norm(double* row, std::size_t n, const double* weight, const double* bias, bool subtract_mean,
+                    double epsilon) {
+  double mean = 0, squares = 0;
+  for (std::size_t i = 0; i < n; ++i) mean += row[i] / static_cast<double>(n);
+  if (!subtract_mean) mean = 0;
+  for (std::size_t i = 0; i < n; ++i) squares += (row[i] - mean) * (row[i] - mean) / static_cast<double>(n);
+  const double scale = 1 / std::sqrt(squares + epsilon);
+  for (std::size_t i = 0; i < n; ++i)
+    row[i] = (row[i] - mean) * scale * weight[i] + (bias == nullptr ? 0 : bias[i]);
+}
+
+struct NormKind {
+  bool residual = false, layer = false, to_fp8 = false;
+};
+
 class NormInstance final : public Instance {
  public:
-  NormInstance(std::int64_t tokens, int width, bool residual, std::uint64_t seed)
-      : stream_(random_array<bf16>(elements(tokens, width), seed)),
-        before_(stream_.download()),
-        x_(random_array<bf16>(residual ? elements(tokens, width) : 0, seed + 1)),
-        weight_(random_array<bf16>(static_cast<std::size_t>(width), seed + 2)),
-        y_(poisoned_array<bf16>(elements(tokens, width))) {
-    args_ = {stream_.data(), x_.data(), weight_.data(), y_.data(), tokens, width, 1e-5F};
+  NormInstance(std::int64_t tokens, int width, NormKind kind, std::uint64_t seed) {
+    const auto n = static_cast<std::size_t>(tokens * width), w = static_cast<std::size_t>(width);
+    stream_ = random_array<bf16>(n, seed), before_ = stream_.download();
+    weight_ = random_array<bf16>(w, seed + 2);
+    args_.stream = stream_.data(), args_.weight = weight_.data(), args_.tokens = tokens, args_.width = width;
+    args_.subtract_mean = kind.layer;
+    if (kind.residual) x_ = random_array<bf16>(n, seed + 1), args_.x = x_.data();
+    if (kind.layer) bias_ = random_array<bf16>(w, seed + 3), args_.bias = bias_.data();
+    if (kind.to_fp8) {
+      y_fp8_ = poisoned_array<fp8>(n), args_.y_fp8 = y_fp8_.data(), args_.fp8_scale = 0.02F;
+    } else {
+      y_ = poisoned_array<bf16>(n), args_.y = y_.data();
+    }
   }
 
-  void launch(StreamRef stream) override { rms_norm(args_, stream); }
+  void launch(StreamRef stream) override { norm_rows(args_, stream); }
 
   Check check() override {
-    stream_.upload(before_);
-    rms_norm(args_, nullptr);
-    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    const auto matrix = [&](const std::vector<double>& v) {
-      return Matrix(Eigen::Map<const Matrix>(v.data(), args_.tokens, args_.width));
-    };
-    std::vector<double> start;
-    for (const bf16 v : before_) start.push_back(static_cast<double>(to_float(v)));
-    Matrix sum = matrix(start);
-    if (args_.x != nullptr) sum += matrix(to_doubles(x_));
-    const auto weight = to_doubles(weight_);
-    const Eigen::VectorXd rms =
-        ((sum.array().square().rowwise().sum() / args_.width) + static_cast<double>(args_.epsilon)).sqrt();
-    Matrix y = sum.array().colwise() / rms.array();
-    y.array().rowwise() *= Eigen::Map<const Eigen::RowVectorXd>(weight.data(), args_.width).array();
-    return compare(to_doubles(y_), {y.data(), static_cast<std::size_t>(y.size())}, 8e-3);
+    stream_.upload(before_);  // launches before this one have added x to it
+    norm_rows(args_, nullptr);
+    auto reference = as_doubles(before_);
+    const auto weight = to_doubles(weight_), bias = to_doubles(bias_);
+    if (args_.x != nullptr) {
+      const auto x = to_doubles(x_);
+      for (std::size_t i = 0; i < x.size(); ++i) reference[i] += x[i];
+    }
+    const auto width = static_cast<std::size_t>(args_.width);
+    for (std::size_t row = 0; row < reference.size(); row += width) {
+      reference_norm(reference.data() + row, width, weight.data(), bias.empty() ? nullptr : bias.data(),
+                     args_.subtract_mean, static_cast<double>(args_.epsilon));
+    }
+    auto y = args_.y != nullptr ? to_doubles(y_) : to_doubles(y_fp8_);
+    if (args_.y == nullptr) {
+      for (double& v : y) v *= static_cast<double>(args_.fp8_scale);
+    }
+    return compare(y, reference, args_.y != nullptr ? 6e-3 : 4e-2);
   }
 
  private:
-  static std::size_t elements(std::int64_t tokens, int width) {
-    return static_cast<std::size_t>(tokens) * static_cast<std::size_t>(width);
-  }
-  DeviceArray<bf16> stream_;
+  DeviceArray<bf16> stream_, x_, weight_, bias_, y_;
+  DeviceArray<fp8> y_fp8_;
   std::vector<bf16> before_;
-  DeviceArray<bf16> x_, weight_, y_;
-  RmsNormArgs args_;
+  NormArgs args_;
+};
+
+class QkNormInstance final : public Instance {
+ public:
+  QkNormInstance(std::int64_t tokens, int heads, int kv_heads, int head_dim, std::uint64_t seed) {
+    const int row = (heads + 2 * kv_heads) * head_dim;
+    qkv_ = random_array<bf16>(static_cast<std::size_t>(tokens * row), seed), before_ = qkv_.download();
+    q_weight_ = random_array<bf16>(static_cast<std::size_t>(head_dim), seed + 1);
+    k_weight_ = random_array<bf16>(static_cast<std::size_t>(head_dim), seed + 2);
+    args_ = {qkv_.data(), q_weight_.data(), k_weight_.data(), tokens, row, heads, kv_heads, head_dim, 1e-6F};
+  }
+  void launch(StreamRef stream) override { qk_norm(args_, stream); }
+
+  Check check() override {
+    qkv_.upload(before_);
+    qk_norm(args_, nullptr);
+    auto reference = as_doubles(before_);
+    const auto q = to_doubles(q_weight_), k = to_doubles(k_weight_);
+    for (std::int64_t t = 0; t < args_.tokens; ++t) {
+      for (int h = 0; h < args_.heads + args_.kv_heads; ++h) {
+        reference_norm(reference.data() + t * args_.row_width + h * args_.head_dim,
+                       static_cast<std::size_t>(args_.head_dim), h < args_.heads ? q.data() : k.data(),
+                       nullptr, false, static_cast<double>(args_.epsilon));
+      }
+    }
+    return compare(to_doubles(qkv_), reference, 6e-3);
+  }
+
+ private:
+  DeviceArray<bf16> qkv_, q_weight_, k_weight_;
+  std::vector<bf16> before_;
+  QkNormArgs args_;
 };
 
 class Norm final : public Component {
@@ -108,37 +232,56 @@ class Norm final : public Component {
 
   std::vector<Case> sweep(const DeviceInfo&) const override {
     std::vector<Case> cases;
-    for (const std::int64_t width : {4096, 8192, 2048, 1024, 16384}) {
-      for (const std::int64_t tokens : {1, 16, 128, 1024, 8192, 4, 64, 512, 2048, 32, 256}) {
-        cases.push_back(of(tokens, width, true));
-      }
+    for (const std::int64_t width : {4096, 8192, 2048, 1024, 5120, 2560, 16384}) {
+      for (const auto tokens : row_token_counts()) cases.push_back(of("add_rms_norm", tokens, width));
+    }
+    for (const auto tokens : row_token_counts()) {
+      cases.push_back(qk(tokens, 32, 8, 128));
+      cases.push_back(of("add_rms_norm_fp8", tokens, 4096));
+      cases.push_back(of("layer_norm", tokens, 4096));
     }
     return cases;
   }
 
   std::vector<Case> checks() const override {
-    return {of(1, 8, false), of(3, 2048, true), of(2, 2056, true), of(2, 16384, false), of(5, 1024, true)};
+    return {of("rms_norm", 1, 8),
+            of("add_rms_norm", 3, 2048),
+            of("add_rms_norm", 2, 2056),
+            of("rms_norm", 2, 16384),
+            of("layer_norm", 3, 1032),
+            of("add_rms_norm_fp8", 2, 4104),
+            qk(3, 4, 2, 64),
+            qk(2, 5, 1, 128),
+            qk(1, 1, 1, 256)};
   }
 
   std::vector<Case> cases_of(const KernelCall& call) const override {
-    if (call.cls != &kElementwise || call.role != "norm") return {};
-    return {of(static_cast<std::int64_t>(call.dims[0]), static_cast<std::int64_t>(call.dims[1]) / 8, true)};
+    const auto tokens = static_cast<std::int64_t>(call.dims[0]),
+               bytes = static_cast<std::int64_t>(call.dims[1]);
+    if (call.cls != &kNorm || bytes % 64 != 0 || bytes / 8 > kMaxWidth) return {};
+    return {of("add_rms_norm", tokens, bytes / 8)};
   }
 
   std::unique_ptr<Instance> make(const Case& c) const override {
-    const bool residual = c.option("residual", 1) != 0;
-    const int width = static_cast<int>(c.call.dims[1]) / (residual ? 8 : 4);
-    return std::make_unique<NormInstance>(static_cast<std::int64_t>(c.call.dims[0]), width, residual, c.seed);
+    if (c.variant == "qk_norm") {
+      return std::make_unique<QkNormInstance>(tokens_of(c), static_cast<int>(c.option("heads", 32)),
+                                              static_cast<int>(c.option("kv_heads", 8)), width_of(c), c.seed);
+    }
+    const NormKind kind{c.variant.starts_with("add_"), c.variant == "layer_norm",
+                        c.variant.ends_with("_fp8")};
+    return std::make_unique<NormInstance>(tokens_of(c), width_of(c), kind, c.seed);
   }
 
  private:
-  /// Reads and writes stream and output, and reads the addend: 4 or 2 rows of bf16.
-  static Case of(std::int64_t tokens, std::int64_t width, bool residual) {
-    Case c;
-    const double bytes = static_cast<double>(width) * (residual ? 8 : 4);
-    c.call = make_call(kElementwise, {static_cast<double>(tokens), bytes}, DType::bf16, DType::bf16);
-    c.variant = residual ? "add_rms_norm" : "rms_norm";
-    c.with["residual"] = residual ? 1 : 0;
+  /// The stream is read, with a residual the addend too and the stream written; the result is written.
+  static Case of(const std::string& variant, std::int64_t tokens, std::int64_t width) {
+    const std::int64_t residual = variant.starts_with("add_") ? 4 : 0,
+                       result = variant.ends_with("_fp8") ? 1 : 2;
+    return row_case(kNorm, variant, tokens, width, width * (2 + residual + result));
+  }
+  static Case qk(std::int64_t tokens, std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim) {
+    Case c = row_case(kNorm, "qk_norm", tokens, head_dim, (heads + kv_heads) * head_dim * 4);
+    c.with["heads"] = heads, c.with["kv_heads"] = kv_heads;
     return c;
   }
 };
@@ -147,6 +290,7 @@ const Norm component;
 
 }  // namespace
 
-const Registration<Components> norm{"norm", "RMSNorm with the residual addition before it", &component};
+const Registration<Components> norm{
+    "norm", "RMSNorm and LayerNorm with the residual addition; norm of query and key heads", &component};
 
 }  // namespace orrery::kernels
