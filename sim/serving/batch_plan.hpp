@@ -15,6 +15,12 @@ struct ScheduledChunk {
   bool last = false;  ///< the prompt ends here: a token comes with this step
 };
 
+/// A member of a step's decode set: it computes one token, at position `context`, and attends to context + 1.
+struct DecodeMember {
+  SeqIndex seq = kNoSeq;
+  Tokens context = 0;  ///< tokens stored in the KV cache before the step
+};
+
 /// What one engine step computes: the decode set by reference (aggregates, as it was before the step), prompt
 /// chunks, and what the decision moved. Sequences leave the decode set in the plan that computes their last
 /// token.

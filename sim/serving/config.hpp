@@ -27,6 +27,7 @@ struct KvConfig {
   std::int64_t blocks = 0;  ///< as logged by the engine, the reserved null block included
   int block_size = 16;      ///< tokens
   bool enable_prefix_caching = true;
+  bool block_ids = false;  ///< keep each sequence's block table, for an engine that runs the plans
 };
 
 /// Time between a client and the scheduler, per request. A client's TTFT includes both directions.

@@ -14,7 +14,8 @@ KvCache::KvCache(const KvConfig& config)
       free_(0) {
   if (config.block_size < 1) throw ConfigError("block_size must be at least 1");
   if (total_ < 1) throw ConfigError("no KV blocks: the cache needs at least 2", {}, ExitCode::infeasible);
-  enqueue_anonymous(total_);
+  if (config.block_ids) ids_.emplace();
+  enqueue_anonymous(total_, config.block_ids ? BlockIds::fresh(total_) : std::vector<std::int32_t>());
 }
 
 std::int32_t KvCache::find(std::uint64_t id) const {
@@ -40,11 +41,13 @@ std::int32_t KvCache::make_unit(std::uint64_t id, bool has_id) {
 
 void KvCache::drop_unit(std::int32_t index) {
   if (units_[index].has_id) by_id_.erase(units_[index].id);
+  if (ids_) ids_->clear(index);
   spare_.push_back(index);
 }
 
 void KvCache::enqueue(std::int32_t index) {
   Unit& unit = units_[index];
+  ORRERY_CHECK(!ids_ || std::ssize(ids_->of(index)) == unit.blocks, "KV blocks counted and named differ");
   unit.before = tail_;
   unit.after = kNone;
   unit.queued = true;
@@ -61,24 +64,37 @@ void KvCache::unqueue(std::int32_t index) {
   free_ -= unit.blocks;
 }
 
-void KvCache::enqueue_anonymous(std::int64_t blocks) {
+/// Counts are merged. Block ids are not, so that within an entry token order and order of eviction stay the
+/// reverse of each other.
+void KvCache::enqueue_anonymous(std::int64_t blocks, std::span<const std::int32_t> ids) {
   if (blocks == 0) return;
-  if (tail_ != kNone && !units_[tail_].has_id) {
+  if (!ids_ && tail_ != kNone && !units_[tail_].has_id) {
     units_[tail_].blocks += blocks;
     free_ += blocks;
     return;
   }
   const std::int32_t index = make_unit(0, false);
   units_[index].blocks = blocks;
+  append_ids(index, ids);
   enqueue(index);
 }
 
 void KvCache::take(std::int64_t blocks) {
+  ORRERY_CHECK(!ids_, "with block ids, blocks are taken for a sequence");
+  take_into(nullptr, blocks);
+}
+
+void KvCache::grow(Sequence& seq, std::int64_t blocks) {
+  take_into(&seq.hold.table, blocks);
+}
+
+void KvCache::take_into(std::vector<std::int32_t>* table, std::int64_t blocks) {
   ORRERY_CHECK(blocks <= free_, "more KV blocks taken than are free");
   free_ -= blocks;
   while (blocks > 0) {
     Unit& oldest = units_[head_];
     const std::int64_t part = std::min(blocks, oldest.blocks);
+    if (ids_) ids_->evict(head_, part, *table);
     oldest.blocks -= part;
     blocks -= part;
     if (oldest.blocks > 0) break;
@@ -88,13 +104,36 @@ void KvCache::take(std::int64_t blocks) {
   }
 }
 
+/// The leading blocks of a cached unit become the next of the sequence's table.
+void KvCache::share_blocks(Sequence& seq, std::int32_t index, std::int64_t blocks) {
+  if (!ids_) return;
+  const auto shared = ids_->of(index).first(static_cast<std::size_t>(blocks));
+  seq.hold.table.insert(seq.hold.table.end(), shared.begin(), shared.end());
+}
+
+void KvCache::append_ids(std::int32_t index, std::span<const std::int32_t> ids) {
+  if (ids_) ids_->append(index, ids);
+}
+
+/// Blocks [begin, end) of a sequence; empty without block ids.
+std::span<const std::int32_t> KvCache::ids_of(const Sequence& seq, std::int64_t begin,
+                                              std::int64_t end) const {
+  if (!ids_) return {};
+  return block_table(seq).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+}
+
+std::span<const std::int32_t> KvCache::block_table(const Sequence& seq) const {
+  ORRERY_CHECK(ids_, "block tables are kept with KvConfig::block_ids only");
+  return seq.hold.table;
+}
+
 KvCache::Units KvCache::units_of(const Request& request) const {
   const PrefixKeys& keys = *request.prefix;
   ORRERY_CHECK(keys.block_tokens > 0, "prefix keys of empty blocks");
   const auto per_unit = static_cast<std::size_t>(block_size_ / std::gcd(block_size_, keys.block_tokens));
   return {&keys, per_unit, (keys.ids.size() + per_unit - 1) / per_unit,
           static_cast<std::int64_t>(per_unit) * keys.block_tokens / block_size_,
-          request.prompt_tokens / block_size_};
+          std::min<Tokens>(request.prompt_tokens, std::ssize(keys.ids) * keys.block_tokens) / block_size_};
 }
 
 std::uint64_t KvCache::Units::id(std::size_t i) const {
@@ -102,7 +141,7 @@ std::uint64_t KvCache::Units::id(std::size_t i) const {
 }
 
 std::int64_t KvCache::Units::end(std::size_t i) const {
-  return std::min(static_cast<std::int64_t>(i + 1) * blocks_per_unit, prompt_blocks);
+  return std::min(static_cast<std::int64_t>(i + 1) * blocks_per_unit, named_blocks);
 }
 
 std::uint64_t KvCache::own_id(const Request& request) {
@@ -152,22 +191,26 @@ void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
   if (seq.request.prefix) {
     const Units units = units_of(seq.request);
     for (std::size_t i = 0; i < units.count && blocks < wanted; ++i) {
-      const std::int32_t index = find(units.id(i));
+      const std::int32_t index = units.end(i) > blocks ? find(units.id(i)) : kNone;
       if (index == kNone) break;  // the rest of the hit is the sequence's own
       Unit& unit = units_[index];
       if (unit.queued) unqueue(index);
       ++unit.references;
       seq.hold.units.push_back(index);
-      blocks += std::min({unit.blocks, units.end(i) - blocks, wanted - blocks});
+      const std::int64_t here = std::min({unit.blocks, units.end(i) - blocks, wanted - blocks});
+      share_blocks(seq, index, here);
+      blocks += here;
     }
     seq.hold.shared_blocks = blocks;
   }
   if (seq.hold.own_from >= 0) {
     if (const std::int32_t own = find(own_id(seq.request)); own != kNone) {
       unqueue(own);
-      const std::int64_t unused = units_[own].blocks - (wanted - blocks);
+      const std::int64_t used = wanted - blocks, unused = units_[own].blocks - used;
+      share_blocks(seq, own, used);
+      enqueue_anonymous(unused, ids_ ? ids_->of(own).subspan(static_cast<std::size_t>(used))
+                                     : std::span<const std::int32_t>());
       drop_unit(own);
-      enqueue_anonymous(unused);
     }
     seq.hold.own_from = -1;
   }
@@ -175,7 +218,7 @@ void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
 }
 
 void KvCache::extend(Sequence& seq, Tokens before, Tokens after) {
-  take(blocks_for(after) - blocks_for(before));
+  grow(seq, blocks_for(after) - blocks_for(before));
   if (caching_ && seq.request.prefix) give_identities(seq, before, after);
 }
 
@@ -184,7 +227,7 @@ void KvCache::extend(Sequence& seq, Tokens before, Tokens after) {
 /// duplicates.
 void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
   const Units units = units_of(seq.request);
-  const std::int64_t full = std::min(after / block_size_, units.prompt_blocks);
+  const std::int64_t full = std::min(after / block_size_, units.named_blocks);
   auto i = static_cast<std::size_t>(before / block_size_ / units.blocks_per_unit);
   for (; i < units.count; ++i) {
     const std::int64_t begin = static_cast<std::int64_t>(i) * units.blocks_per_unit;
@@ -198,6 +241,7 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
     }
     Unit& unit = units_[seq.hold.units[i]];
     if (seq.hold.shared_blocks != begin + unit.blocks || end <= seq.hold.shared_blocks) continue;
+    append_ids(seq.hold.units[i], ids_of(seq, seq.hold.shared_blocks, end));
     unit.blocks = end - begin;
     seq.hold.shared_blocks = end;
   }
@@ -206,15 +250,18 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
 void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
   const std::int64_t own = blocks_for(tokens) - seq.hold.shared_blocks;
   const std::int64_t full = std::max<std::int64_t>(0, tokens / block_size_ - seq.hold.shared_blocks);
+  const std::int64_t first = seq.hold.shared_blocks, end = first + own;
+  ORRERY_CHECK(!ids_ || std::ssize(seq.hold.table) == end, "a block table does not fit its sequence");
   seq.hold.own_from = -1;
   if (resumable && caching_ && full > 0) {
-    seq.hold.own_from = seq.hold.shared_blocks;
-    enqueue_anonymous(own - full);
+    seq.hold.own_from = first;
+    enqueue_anonymous(own - full, ids_of(seq, first + full, end));
     const std::int32_t index = make_unit(own_id(seq.request), true);
     units_[index].blocks = full;
+    append_ids(index, ids_of(seq, first, first + full));
     enqueue(index);
   } else {
-    enqueue_anonymous(own);
+    enqueue_anonymous(own, ids_of(seq, first, end));
   }
   for (auto it = seq.hold.units.rbegin(); it != seq.hold.units.rend(); ++it) {
     Unit& unit = units_[*it];
@@ -227,6 +274,7 @@ void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
   }
   seq.hold.units.clear();
   seq.hold.shared_blocks = 0;
+  seq.hold.table.clear();
 }
 
 }  // namespace orrery

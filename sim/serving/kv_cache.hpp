@@ -1,16 +1,20 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
+#include "serving/block_ids.hpp"
 #include "serving/config.hpp"
 #include "serving/sequence.hpp"
 
 namespace orrery {
 
 /// The block pool of one engine core with vLLM's prefix cache: one eviction order for everything that is
-/// free, identities only where a trace gives them.
+/// free, identities only where a trace gives them. Which physical blocks these are is known only with
+/// KvConfig::block_ids; every count and every decision is the same without.
 ///
 /// Blocks of a known prefix are kept as *units* (one per PrefixKeys id): so many leading blocks of the unit
 /// are cached, and so many sequences reference it. Blocks without identity are counts. Free blocks lie in one
@@ -41,11 +45,19 @@ class KvCache {
   void admit(Sequence& seq, const Hit& hit, Tokens tokens);
   /// Takes blocks for tokens [before, after) of a sequence's prompt and gives full ones their identity.
   void extend(Sequence& seq, Tokens before, Tokens after);
-  /// Takes `blocks` for decoding sequences; whose they are follows from their lengths.
+  /// Takes `blocks` for decoding sequences; whose they are follows from their lengths. Not with block ids.
   void take(std::int64_t blocks);
+  /// Takes `blocks` behind those a decoding sequence has.
+  void grow(Sequence& seq, std::int64_t blocks);
   /// Frees all blocks of a sequence that stores `tokens`. `resumable` (preemption) remembers them as its own,
   /// so that what is not evicted meanwhile is hit when it resumes.
   void release(Sequence& seq, Tokens tokens, bool resumable);
+
+  bool has_block_ids() const { return ids_.has_value(); }
+  /// The physical blocks of a sequence in token order: token t lies in block table[t / block_size()]. Blocks
+  /// are 1..total_blocks(); 0 is the null block. Valid until the sequence next takes or frees blocks.
+  /// Requires KvConfig::block_ids.
+  std::span<const std::int32_t> block_table(const Sequence& seq) const;
 
  private:
   static constexpr std::int32_t kNone = -1;
@@ -63,7 +75,8 @@ class KvCache {
   struct Units {
     const PrefixKeys* keys;
     std::size_t ids_per_unit, count;
-    std::int64_t blocks_per_unit, prompt_blocks;
+    std::int64_t blocks_per_unit;
+    std::int64_t named_blocks;  ///< full ones of the prompt that the ids cover
     std::uint64_t id(std::size_t i) const;
     std::int64_t end(std::size_t i) const;  ///< block after the unit's last full one
   };
@@ -74,7 +87,11 @@ class KvCache {
   void drop_unit(std::int32_t index);
   void enqueue(std::int32_t index);
   void unqueue(std::int32_t index);
-  void enqueue_anonymous(std::int64_t blocks);
+  void enqueue_anonymous(std::int64_t blocks, std::span<const std::int32_t> ids);
+  void take_into(std::vector<std::int32_t>* table, std::int64_t blocks);
+  void share_blocks(Sequence& seq, std::int32_t index, std::int64_t blocks);
+  void append_ids(std::int32_t index, std::span<const std::int32_t> ids);
+  std::span<const std::int32_t> ids_of(const Sequence& seq, std::int64_t begin, std::int64_t end) const;
   void give_identities(Sequence& seq, Tokens before, Tokens after);
   static std::uint64_t own_id(const Request& request);
 
@@ -85,6 +102,7 @@ class KvCache {
   std::vector<std::int32_t> spare_;
   std::unordered_map<std::uint64_t, std::int32_t> by_id_;
   std::int32_t head_ = kNone, tail_ = kNone;
+  std::optional<BlockIds> ids_;  ///< none in the simulator, which needs counts only
 };
 
 }  // namespace orrery

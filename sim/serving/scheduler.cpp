@@ -87,7 +87,7 @@ std::int64_t Scheduler::max_blocks(const Sequence& seq) const {
 
 Tokens Scheduler::tokens_to_come() const {
   Tokens stored = pool_.set().context - pool_.size();
-  for (const SeqIndex i : partial_) stored += sequences_[static_cast<std::size_t>(i)].computed;
+  for (const SeqIndex i : partial_) stored += sequence(i).computed;
   return std::max<Tokens>(0, committed_tokens_ - stored);
 }
 
@@ -101,11 +101,11 @@ void Scheduler::commit(const Sequence& seq, int sign) {
 SeqIndex Scheduler::choose_victim() const {
   if (config_.scheduling_policy != "priority") return last_;
   const auto rank = [&](SeqIndex i) {
-    const Request& r = sequences_[static_cast<std::size_t>(i)].request;
+    const Request& r = sequence(i).request;
     return std::tuple(r.priority, r.arrival, r.id);
   };
   SeqIndex worst = last_;
-  for (SeqIndex i = last_; i != kNoSeq; i = sequences_[static_cast<std::size_t>(i)].before) {
+  for (SeqIndex i = last_; i != kNoSeq; i = sequence(i).before) {
     if (rank(i) > rank(worst)) worst = i;
   }
   return worst;
@@ -136,7 +136,7 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
 void Scheduler::plan_decodes(BatchPlan& plan) {
   while (pool_.size() > 0 && pool_.blocks_needed(1) > kv_.free_blocks()) preempt(choose_victim(), plan);
   plan.decode = pool_.set();
-  if (pool_.size() > 0) kv_.take(pool_.blocks_needed(1));
+  if (pool_.size() > 0) take_decode_blocks(1);
 }
 
 Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
@@ -258,7 +258,7 @@ std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
 
 void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
   if (steps == 0) return;
-  kv_.take(pool_.blocks_needed(steps));
+  take_decode_blocks(steps);
   latest.decode = latest.decode.advanced(steps);
   latest.preempted.clear();
   pool_.advance(steps - 1);

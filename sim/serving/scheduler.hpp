@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/registry.hpp"
@@ -32,11 +33,21 @@ class Scheduler {
   std::int64_t extendable(const BatchPlan& latest) const;
   /// Plans `steps` more steps equal to `latest`, which becomes the last of them.
   void extend(BatchPlan& latest, std::int64_t steps);
+  /// Writes out the decode set of `latest`, the plan that schedule() or extend() made last: those still
+  /// running in their order of admission, then those whose last token comes with this plan. To be asked
+  /// before the next schedule() or extend() and before the plan's own complete(); with async scheduling,
+  /// where the next plan is made while this one runs, that means right after it was made.
+  void expand(const BatchPlan& latest, std::vector<DecodeMember>& members) const;
+  /// The KV blocks of a sequence in the latest plan, room for the tokens this plan computes included: see
+  /// KvCache::block_table(). To be read when expand() may be asked. Blocks freed by a later plan may be
+  /// written by that plan's step, so steps must run in the order they were planned.
+  std::span<const std::int32_t> block_table(SeqIndex index) const { return kv_.block_table(sequence(index)); }
   /// The plan's step is over: frees what it finished. Their slots stay readable until release_slot().
   void complete(const BatchPlan& plan);
   void release_slot(SeqIndex index);
 
   Sequence& sequence(SeqIndex index) { return sequences_[static_cast<std::size_t>(index)]; }
+  const Sequence& sequence(SeqIndex index) const { return sequences_[static_cast<std::size_t>(index)]; }
   const KvCache& kv() const { return kv_; }
   const SchedulerConfig& config() const { return config_; }
   std::int64_t running() const { return running_; }
@@ -74,6 +85,7 @@ class Scheduler {
   void preempt(SeqIndex victim, BatchPlan& plan);
   void commit(const Sequence& seq, int sign);
   SeqIndex choose_victim() const;
+  void take_decode_blocks(std::int64_t steps);
   void join_decodes(SeqIndex index);
   void finish(BatchPlan& plan);
   void link(SeqIndex index);

@@ -11,11 +11,12 @@ namespace orrery {
 using SeqIndex = std::int32_t;
 inline constexpr SeqIndex kNoSeq = -1;
 
-/// What one sequence holds of the KV cache besides its private blocks, which follow from its length.
+/// What one sequence holds of the KV cache besides its private blocks, whose number follows from its length.
 struct KvHold {
   std::vector<std::int32_t> units;  ///< prefix units it references, from the first token on
   std::int64_t shared_blocks = 0;   ///< blocks of its own length that lie in those units
   std::int64_t own_from = -1;       ///< preempted: block from which the cache remembers its own; -1 = none
+  std::vector<std::int32_t> table;  ///< with KvConfig::block_ids: all its blocks, shared ones first
 };
 
 /// One request inside a scheduler. Members of the decode set keep no running state here: their progress

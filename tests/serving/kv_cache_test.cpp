@@ -106,3 +106,29 @@ TEST_CASE("do ids shorter than a block, or not a multiple of one, still name who
   admit(odd, d);
   CHECK(odd.lookup(e).tokens == 240);
 }
+
+TEST_CASE(
+    "does a sequence that resumes leave alone what others cached behind its prompt's last full block?") {
+  KvCache kv({68, 16, true});
+  Sequence a = sequence(0, 513, {1, 2});  // unit 1 holds its 32 full blocks; of unit 2 it has one token
+  admit(kv, a);
+  kv.take(2);  // 40 tokens later
+  kv.release(a, 553, true);
+  Sequence b = sequence(1, 1024, {1, 2});
+  admit(kv, b);
+  kv.release(b, 1024, false);
+  REQUIRE(kv.free_blocks() == 67);
+
+  a.target = 554;
+  const auto hit = kv.lookup(a);
+  CHECK(hit.tokens == 544);  // 32 blocks of the prompt, 2 of its own
+  kv.admit(a, hit, 554);
+  CHECK(kv.used_blocks() == 35);  // its blocks and not the 32 of unit 2
+}
+
+TEST_CASE("where ids name only the start of a prompt, is nothing behind them hit?") {
+  KvCache kv({1001, 16, true});
+  Sequence a = sequence(0, 200, {1, 2, 3}, 24), b = sequence(1, 200, {1, 2, 3}, 24);
+  admit(kv, a);
+  CHECK(kv.lookup(b).tokens == 64);  // four full blocks lie within 3 * 24 = 72 tokens
+}
