@@ -25,15 +25,42 @@ void BlockIds::append(std::int32_t entry, std::span<const std::int32_t> blocks) 
   entries_[i].insert(entries_[i].end(), blocks.begin(), blocks.end());
 }
 
-void BlockIds::evict(std::int32_t entry, std::int64_t count, std::vector<std::int32_t>& table) {
-  auto& ids = entries_[static_cast<std::size_t>(entry)];
-  ORRERY_CHECK(count <= static_cast<std::int64_t>(ids.size()), "more blocks evicted than the entry holds");
-  table.insert(table.end(), ids.rbegin(), ids.rbegin() + count);
-  ids.resize(ids.size() - static_cast<std::size_t>(count));
-}
-
 void BlockIds::clear(std::int32_t entry) {
   if (static_cast<std::size_t>(entry) < entries_.size()) entries_[static_cast<std::size_t>(entry)].clear();
+}
+
+std::int32_t BlockIds::open_table() {
+  if (spare_tables_.empty()) {
+    tables_.emplace_back();
+    return static_cast<std::int32_t>(tables_.size()) - 1;
+  }
+  const std::int32_t table = spare_tables_.back();
+  spare_tables_.pop_back();
+  return table;
+}
+
+void BlockIds::close_table(std::int32_t table) {
+  tables_[static_cast<std::size_t>(table)].clear();
+  spare_tables_.push_back(table);
+}
+
+std::span<const std::int32_t> BlockIds::table(std::int32_t table) const {
+  return tables_[static_cast<std::size_t>(table)];
+}
+
+void BlockIds::evict(std::int32_t entry, std::int64_t count, std::int32_t table) {
+  auto& from = entries_[static_cast<std::size_t>(entry)];
+  auto& to = tables_[static_cast<std::size_t>(table)];
+  ORRERY_CHECK(count <= std::ssize(from), "more blocks evicted than the entry holds");
+  to.insert(to.end(), from.rbegin(), from.rbegin() + count);
+  from.resize(from.size() - static_cast<std::size_t>(count));
+}
+
+void BlockIds::share(std::int32_t entry, std::int64_t count, std::int32_t table) {
+  const auto& from = entries_[static_cast<std::size_t>(entry)];
+  auto& to = tables_[static_cast<std::size_t>(table)];
+  ORRERY_CHECK(count <= std::ssize(from), "more blocks shared than the entry holds");
+  to.insert(to.end(), from.begin(), from.begin() + count);
 }
 
 }  // namespace orrery

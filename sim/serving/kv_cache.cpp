@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -81,20 +82,20 @@ void KvCache::enqueue_anonymous(std::int64_t blocks, std::span<const std::int32_
 
 void KvCache::take(std::int64_t blocks) {
   ORRERY_CHECK(!ids_, "with block ids, blocks are taken for a sequence");
-  take_into(nullptr, blocks);
+  take_for(kNone, blocks);
 }
 
 void KvCache::grow(Sequence& seq, std::int64_t blocks) {
-  take_into(&seq.hold.table, blocks);
+  take_for(seq.hold.table, blocks);
 }
 
-void KvCache::take_into(std::vector<std::int32_t>* table, std::int64_t blocks) {
+void KvCache::take_for(std::int32_t table, std::int64_t blocks) {
   ORRERY_CHECK(blocks <= free_, "more KV blocks taken than are free");
   free_ -= blocks;
   while (blocks > 0) {
     Unit& oldest = units_[head_];
     const std::int64_t part = std::min(blocks, oldest.blocks);
-    if (ids_) ids_->evict(head_, part, *table);
+    if (ids_) ids_->evict(head_, part, table);
     oldest.blocks -= part;
     blocks -= part;
     if (oldest.blocks > 0) break;
@@ -102,13 +103,6 @@ void KvCache::take_into(std::vector<std::int32_t>* table, std::int64_t blocks) {
     unqueue(index);
     drop_unit(index);
   }
-}
-
-/// The leading blocks of a cached unit become the next of the sequence's table.
-void KvCache::share_blocks(Sequence& seq, std::int32_t index, std::int64_t blocks) {
-  if (!ids_) return;
-  const auto shared = ids_->of(index).first(static_cast<std::size_t>(blocks));
-  seq.hold.table.insert(seq.hold.table.end(), shared.begin(), shared.end());
 }
 
 void KvCache::append_ids(std::int32_t index, std::span<const std::int32_t> ids) {
@@ -124,7 +118,8 @@ std::span<const std::int32_t> KvCache::ids_of(const Sequence& seq, std::int64_t 
 
 std::span<const std::int32_t> KvCache::block_table(const Sequence& seq) const {
   ORRERY_CHECK(ids_, "block tables are kept with KvConfig::block_ids only");
-  return seq.hold.table;
+  if (seq.hold.table < 0) return {};
+  return ids_->table(seq.hold.table);
 }
 
 KvCache::Units KvCache::units_of(const Request& request) const {
@@ -188,6 +183,7 @@ Tokens KvCache::cached_tokens(const Request& request) const {
 void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
   const std::int64_t wanted = hit.tokens / block_size_;
   std::int64_t blocks = 0;
+  if (ids_) seq.hold.table = ids_->open_table();
   if (seq.request.prefix) {
     const Units units = units_of(seq.request);
     for (std::size_t i = 0; i < units.count && blocks < wanted; ++i) {
@@ -198,7 +194,7 @@ void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
       ++unit.references;
       seq.hold.units.push_back(index);
       const std::int64_t here = std::min({unit.blocks, units.end(i) - blocks, wanted - blocks});
-      share_blocks(seq, index, here);
+      if (ids_) ids_->share(index, here, seq.hold.table);
       blocks += here;
     }
     seq.hold.shared_blocks = blocks;
@@ -207,7 +203,7 @@ void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
     if (const std::int32_t own = find(own_id(seq.request)); own != kNone) {
       unqueue(own);
       const std::int64_t used = wanted - blocks, unused = units_[own].blocks - used;
-      share_blocks(seq, own, used);
+      if (ids_) ids_->share(own, used, seq.hold.table);
       enqueue_anonymous(unused, ids_ ? ids_->of(own).subspan(static_cast<std::size_t>(used))
                                      : std::span<const std::int32_t>());
       drop_unit(own);
@@ -251,10 +247,10 @@ void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
   const std::int64_t own = blocks_for(tokens) - seq.hold.shared_blocks;
   const std::int64_t full = std::max<std::int64_t>(0, tokens / block_size_ - seq.hold.shared_blocks);
   const std::int64_t first = seq.hold.shared_blocks, end = first + own;
-  ORRERY_CHECK(!ids_ || std::ssize(seq.hold.table) == end, "a block table does not fit its sequence");
+  ORRERY_CHECK(!ids_ || std::ssize(block_table(seq)) == end, "a block table does not fit its sequence");
   seq.hold.own_from = -1;
   if (resumable && caching_ && full > 0) {
-    seq.hold.own_from = first;
+    seq.hold.own_from = static_cast<std::int32_t>(first);
     enqueue_anonymous(own - full, ids_of(seq, first + full, end));
     const std::int32_t index = make_unit(own_id(seq.request), true);
     units_[index].blocks = full;
@@ -274,7 +270,7 @@ void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
   }
   seq.hold.units.clear();
   seq.hold.shared_blocks = 0;
-  seq.hold.table.clear();
+  if (ids_) ids_->close_table(std::exchange(seq.hold.table, -1));
 }
 
 }  // namespace orrery

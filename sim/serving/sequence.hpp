@@ -15,8 +15,8 @@ inline constexpr SeqIndex kNoSeq = -1;
 struct KvHold {
   std::vector<std::int32_t> units;  ///< prefix units it references, from the first token on
   std::int64_t shared_blocks = 0;   ///< blocks of its own length that lie in those units
-  std::int64_t own_from = -1;       ///< preempted: block from which the cache remembers its own; -1 = none
-  std::vector<std::int32_t> table;  ///< with KvConfig::block_ids: all its blocks, shared ones first
+  std::int32_t own_from = -1;       ///< preempted: block from which the cache remembers its own; -1 = none
+  std::int32_t table = -1;          ///< with KvConfig::block_ids: its block table's number; -1 = none
 };
 
 /// One request inside a scheduler. Members of the decode set keep no running state here: their progress

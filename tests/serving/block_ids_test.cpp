@@ -137,9 +137,10 @@ class Twins {
 
     KvCache drained = named_;
     Sequence rest;
-    drained.grow(rest, drained.free_blocks());
-    held.insert(rest.hold.table.begin(), rest.hold.table.end());
-    REQUIRE(held.size() == own.size() + shared.size() + rest.hold.table.size());  // none is free and held
+    drained.admit(rest, {}, drained.free_blocks() * drained.block_size());
+    const auto free = drained.block_table(rest);
+    held.insert(free.begin(), free.end());
+    REQUIRE(held.size() == own.size() + shared.size() + free.size());  // none is free and held
     REQUIRE((held.empty() || (*held.begin() >= 1 && *held.rbegin() <= named_.total_blocks())));
   }
 
@@ -189,8 +190,9 @@ TEST_CASE("does naming the blocks change no decision, and does each block hold w
 TEST_CASE("are blocks dealt out from 1 in order, and taken again least recently freed first?") {
   KvCache kv({9, 4, false, true});
   Sequence a, b, c;
-  kv.grow(a, 3);
-  kv.grow(b, 2);
+  kv.admit(a, {}, 8);
+  kv.grow(a, 1);
+  kv.admit(b, {}, 8);
   const auto blocks = [&](const Sequence& seq) {
     const auto table = kv.block_table(seq);
     return std::vector<int>(table.begin(), table.end());
@@ -199,7 +201,7 @@ TEST_CASE("are blocks dealt out from 1 in order, and taken again least recently 
   CHECK(blocks(b) == std::vector{4, 5});
   kv.release(b, 8, false);
   kv.release(a, 12, false);
-  kv.grow(c, 8);  // those never used, then b's and a's, each from its last block
+  kv.admit(c, {}, 32);  // those never used, then b's and a's, each from its last block
   CHECK(blocks(c) == std::vector{6, 7, 8, 5, 4, 3, 2, 1});
 }
 
