@@ -15,12 +15,13 @@ FitFile fit(const DeviceProfile& device, const KernelRows& rows) {
   FitFile f;
   f.device = device.name;
   f.sm_count = device.sm_count;
-  for (const auto& s : rows.sources) f.sources.push_back({s.file, s.source, s.rows});
+  f.sources = rows.sources;
   if (!rows.gemm.empty()) f.gemm = fit_gemms(device, rows.gemm);
-  if (!rows.prefill.empty()) f.prefill.push_back(fit_prefill(device, rows.prefill));
-  if (!rows.decode.empty()) f.decode.push_back(fit_decode(device, rows.decode));
+  f.prefill = fit_prefill(device, rows.prefill);
+  f.decode = fit_decode(device, rows.decode);
   f.collectives = fit_collectives(rows.collectives);
   f.row_kernels = fit_row_kernels(device, rows.row_kernels);
+  f.generic = fit_generic(device, rows.generic);
   judge(device, rows, f);
   return f;
 }

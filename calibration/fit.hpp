@@ -18,11 +18,17 @@ void borrow_missing(FitFile& to, const DeviceProfile& to_device, const FitFile& 
 
 // The parts, one per kernel form.
 std::vector<GemmFit> fit_gemms(const DeviceProfile& device, const std::vector<GemmRow>& rows);
-PrefillFit fit_prefill(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
-DecodeFit fit_decode(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
+/// One fit per format of the KV cache.
+std::vector<PrefillFit> fit_prefill(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
+std::vector<DecodeFit> fit_decode(const DeviceProfile& device, const std::vector<AttentionRow>& rows);
 /// On all rows but those of one fold (-1: all rows): their tables are too small to set a fifth aside for
 /// good.
 std::vector<CollectiveFit> fit_collectives(const std::vector<CollectiveRow>& rows, int without_fold = -1);
 std::vector<RowKernelFit> fit_row_kernels(const DeviceProfile& device, const std::vector<RowKernelRow>& rows);
+
+/// GenericForm and a surface over the dimensions that explain most of what it leaves, per class and formats.
+std::vector<GenericFit> fit_generic(const DeviceProfile& device, const std::vector<GenericRow>& rows);
+/// The rows of each class and pair of formats.
+std::vector<std::vector<GenericRow>> generic_groups(const std::vector<GenericRow>& rows);
 
 }  // namespace orrery::calibrate

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -84,14 +85,24 @@ std::vector<Sample<Form, Shape>> fitting_rows(const std::vector<AttentionRow>& r
 }
 }  // namespace
 
-PrefillFit fit_prefill(const DeviceProfile& device, const std::vector<AttentionRow>& rows) {
+namespace {
+std::map<DType, std::vector<AttentionRow>> by_kv_format(const std::vector<AttentionRow>& rows) {
+  std::map<DType, std::vector<AttentionRow>> out;
+  for (const auto& r : rows) out[r.kv_dtype].push_back(r);
+  return out;
+}
+
+PrefillFit prefill_of(const DeviceProfile& device, DType kv_dtype, const std::vector<AttentionRow>& rows) {
   PrefillFit fit;
+  fit.kv_dtype = kv_dtype;
   fit.form.sm_count = device.sm_count;
   const double peak = device.tensor_peak(DType::bf16);
   const auto samples = fitting_rows<PrefillForm, PrefillShape>(rows, false, prefill_shape);
   fit.form = fit_form(
       fit.form, samples,
       {8e-6, 0.35 * peak, 0.5 * peak, 0.5 * peak, 64, 0.8 * device.memory_bandwidth_bytes_per_s, 1e-7, 1});
+  fit.cached_tokens = std::any_of(samples.begin(), samples.end(),
+                                  [](const auto& s) { return s.shape.kv_tokens > s.shape.new_tokens; });
   std::vector<double> lengths, blocks;
   for (double x = 16; x <= 32768; x *= 2) lengths.push_back(x);
   for (double x = 4; x <= 65536; x *= 2) blocks.push_back(x);
@@ -100,8 +111,9 @@ PrefillFit fit_prefill(const DeviceProfile& device, const std::vector<AttentionR
   return fit;
 }
 
-DecodeFit fit_decode(const DeviceProfile& device, const std::vector<AttentionRow>& rows) {
+DecodeFit decode_of(const DeviceProfile& device, DType kv_dtype, const std::vector<AttentionRow>& rows) {
   DecodeFit fit;
+  fit.kv_dtype = kv_dtype;
   fit.form.sm_count = device.sm_count;
   const auto samples = fitting_rows<DecodeForm, DecodeShape>(rows, true, decode_shape);
   fit.form = fit_form(fit.form, samples,
@@ -112,12 +124,26 @@ DecodeFit fit_decode(const DeviceProfile& device, const std::vector<AttentionRow
   for (double x = 4; x <= 131072; x *= 2) lengths.push_back(x);
   fit.surfaces =
       fit_surfaces(fit.form, samples, {"streams", "length", streams, lengths, {{0.1, 0.1, 0.3}, 0.02}});
+  if (kv_dtype != DType::bf16) return fit;
   // Attention with fp8 KV takes 0.92 of the bf16 time in the servers it was inferred from; no kernel table
   // holds it.
   fit.kv_fp8_time_factor = 0.92;
   fit.kv_fp8_source =
       "inferred from whole H100 servers running one 70B model with fp8 KV; not measured on kernels";
   return fit;
+}
+}  // namespace
+
+std::vector<PrefillFit> fit_prefill(const DeviceProfile& device, const std::vector<AttentionRow>& rows) {
+  std::vector<PrefillFit> fits;
+  for (const auto& [kv_dtype, part] : by_kv_format(rows)) fits.push_back(prefill_of(device, kv_dtype, part));
+  return fits;
+}
+
+std::vector<DecodeFit> fit_decode(const DeviceProfile& device, const std::vector<AttentionRow>& rows) {
+  std::vector<DecodeFit> fits;
+  for (const auto& [kv_dtype, part] : by_kv_format(rows)) fits.push_back(decode_of(device, kv_dtype, part));
+  return fits;
 }
 
 }  // namespace orrery::calibrate

@@ -1,8 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
-#include <string_view>
+#include <vector>
 
 #include "calibration/kernel_rows.hpp"
 
@@ -20,6 +19,9 @@ enum class Use : std::uint8_t {
 Use use_of(const GemmRow& row);
 Use use_of(const AttentionRow& row, bool decode);
 Use use_of(const RowKernelRow& row);
+/// For the rows of one class and pair of formats. A shape is all dimensions but the first, which is what a
+/// batch changes; shapes are held out only where there are at least 6, or a fit could be left without any.
+std::vector<Use> uses_of(const std::vector<GenericRow>& rows);
 
 /// Collectives are judged by cross-validation: the fold, 0 to kFolds - 1, in which a row is held out.
 inline constexpr int kFolds = 5;

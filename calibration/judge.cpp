@@ -26,9 +26,21 @@ struct Region {
   bool serving = false;
 };
 
-// Targets: what a prototype fit of the same tables reached with some ten coefficients per class.
+/// What a device that we measured ourselves is to reach in every class.
+constexpr Target kOwn{0.05, 0.15};
+
+std::string format_of(DType arithmetic, DType stored) {
+  const std::string text(name(arithmetic));
+  return arithmetic == stored ? text : text + "/" + std::string(name(stored));
+}
+
+// Targets of published tables: what a prototype fit of the same tables reached with some ten coefficients per
+// class.
 std::vector<Region> regions(const GemmRow& r) {
   if (r.n < 1024 || r.k < 1024) return {{"n or k < 1024", {}, false}};
+  if (r.own) {
+    return {{r.m <= 16 ? "n, k >= 1024, m <= 16" : "n, k >= 1024, m > 16", kOwn, true}};
+  }
   if (r.dtype != DType::fp8) {
     std::vector<Region> out{{"n, k >= 1024", {0.06, 0.16}, true}};
     out.push_back({r.m <= 16 ? "m <= 16" : r.m <= 256 ? "16 < m <= 256" : "m > 256", {}, false});
@@ -41,13 +53,15 @@ std::vector<Region> regions(const GemmRow& r) {
 
 std::vector<Region> prefill_regions(const AttentionRow& r) {
   if (r.window > 0) return {{"window " + std::to_string(static_cast<int>(r.window)), {}, false}};
-  if (r.length >= 1024) return {{"length >= 1024", {0.08, 0.26}, true}};
+  if (r.dims && (*r.dims)[3] > (*r.dims)[1]) return {{"cached tokens before", kOwn, true}};
+  if (r.length >= 1024) return {{"length >= 1024", r.dims ? kOwn : Target{0.08, 0.26}, true}};
   return {{r.length >= 128 ? "128 <= length < 1024" : "length < 128", {}, false}};
 }
 
 std::vector<Region> decode_regions(const AttentionRow& r, const DeviceProfile& device) {
   if (r.window > 0) return {{"window " + std::to_string(static_cast<int>(r.window)), {}, false}};
   const bool large = 4 * r.batch * r.length * r.kv_heads * r.head_dim >= 64e6;
+  if (r.dims) return {{large ? "KV >= 64 MB" : "KV < 64 MB", kOwn, true}};
   const Target target = device.architecture == "ampere" ? Target{0.09, 0.25} : Target{0.05, 0.16};
   if (large) return {{"KV >= 64 MB", target, true}};
   return {{"KV < 64 MB", {}, true}};
@@ -150,13 +164,21 @@ void judge(const DeviceProfile& device, const KernelRows& rows, FitFile& fit) {
                   std::log(model.price(call).time.value / seconds));
   };
   for (const auto& r : rows.gemm)
-    add(kernel_call(r), r.seconds, use_of(r), regions(r), std::string(name(r.dtype)));
+    add(kernel_call(r), r.seconds, use_of(r), regions(r), format_of(r.dtype, r.weight_dtype()));
   for (const auto& r : rows.prefill)
-    add(prefill_call(r), r.seconds, use_of(r, false), prefill_regions(r), "bf16");
+    add(prefill_call(r), r.seconds, use_of(r, false), prefill_regions(r), format_of(DType::bf16, r.kv_dtype));
   for (const auto& r : rows.decode)
-    add(decode_call(r), r.seconds, use_of(r, true), decode_regions(r, device), "bf16");
+    add(decode_call(r), r.seconds, use_of(r, true), decode_regions(r, device),
+        format_of(DType::bf16, r.kv_dtype));
   for (const auto& r : rows.row_kernels)
     add(kernel_call(r), r.seconds, use_of(r), {{"all", {}, true}}, "bf16");
+  for (const auto& group : generic_groups(rows.generic)) {
+    const auto uses = uses_of(group);
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      const auto& r = group[i];
+      add(kernel_call(r), r.seconds, uses[i], {{"all", kOwn, true}}, format_of(r.dtype, r.weight_dtype));
+    }
+  }
   judge_collectives(device, rows.collectives, residuals);
   fit.held_out = residuals.held_out();
   fit.errors = residuals.errors();

@@ -5,7 +5,6 @@
 #include "base/registry.hpp"
 #include "ops/attention.hpp"
 #include "ops/kernel_classes.hpp"
-#include "ops/linear.hpp"
 
 namespace orrery::calibrate {
 
@@ -25,17 +24,11 @@ KernelCall only(const KernelCalls& calls) {
 }  // namespace
 
 KernelCall kernel_call(const GemmRow& r) {
-  const Linear linear("gemm", {{whole(r.k), 1}}, {{whole(r.n), 1}}, TensorSplit::columns, false);
-  BatchShape batch;
-  batch.chunks = {{whole(r.m), 0}};
-  LoweringContext ctx;
-  ctx.precision.compute = ctx.precision.weight = r.dtype;
-  KernelCalls out;
-  linear.lower(batch, ctx, out);
-  return only(out);
+  return make_call(kGemm, {r.m, r.n, r.k}, r.dtype, r.weight_dtype());
 }
 
 KernelCall prefill_call(const AttentionRow& r) {
+  if (r.dims) return make_call(kAttentionPrefill, *r.dims, DType::bf16, r.kv_dtype);
   BatchShape batch;
   batch.chunks.assign(static_cast<std::size_t>(r.batch), {whole(r.length), 0});
   KernelCalls out;
@@ -44,6 +37,7 @@ KernelCall prefill_call(const AttentionRow& r) {
 }
 
 KernelCall decode_call(const AttentionRow& r) {
+  if (r.dims) return make_call(kAttentionDecode, *r.dims, DType::bf16, r.kv_dtype);
   BatchShape batch;
   batch.decode_seqs = whole(r.batch);
   batch.decode_context = whole(r.batch * r.length);
@@ -68,6 +62,10 @@ KernelCall kernel_call(const RowKernelRow& r) {
   call.dims = {1, r.bytes};
   call.work.hbm_read_bytes = r.bytes;
   return call;
+}
+
+KernelCall kernel_call(const GenericRow& r) {
+  return make_call(*r.cls, r.dims, r.dtype, r.weight_dtype);
 }
 
 PrefillShape prefill_shape(const AttentionRow& r) {

@@ -14,6 +14,7 @@ KernelCall prefill_call(const AttentionRow& row);
 KernelCall decode_call(const AttentionRow& row);
 KernelCall kernel_call(const CollectiveRow& row);
 KernelCall kernel_call(const RowKernelRow& row);
+KernelCall kernel_call(const GenericRow& row);
 
 PrefillShape prefill_shape(const AttentionRow& row);
 DecodeShape decode_shape(const AttentionRow& row);

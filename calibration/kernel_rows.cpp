@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <functional>
 #include <tuple>
 
 #include "base/error.hpp"
 #include "base/quantile.hpp"
 #include "calibration/csv_table.hpp"
+#include "calibration/own_rows.hpp"
+#include "cost/measured_table.hpp"
 
 namespace orrery::calibrate {
 
@@ -158,20 +159,27 @@ KernelRows read_kernel_rows(const std::vector<std::string>& files_or_folders) {
       files.push_back(f);
       continue;
     }
-    for (const auto& e : fs::directory_iterator(f)) {
-      if (e.path().extension() == ".csv") files.push_back(e.path().string());
-    }
+    for (auto& file : csv_files(f)) files.push_back(std::move(file));
   }
   std::sort(files.begin(), files.end());
-  KernelRows out;
+  std::vector<MeasuredTable> own;
+  std::vector<KernelRows> published_tables;
   for (const auto& f : files) {
+    if (is_measured_table(f)) {
+      own.push_back(read_measured_table(f));
+      continue;
+    }
     const CsvTable t(f);
-    const std::int64_t taken = read_table(t, out);
-    if (taken > 0) out.sources.push_back({fs::path(f).filename().string(), published(t), taken});
+    KernelRows rows;
+    const std::int64_t taken = read_table(t, rows);
+    if (taken == 0) continue;
+    rows.sources.push_back({fs::path(f).filename().string(), published(t), taken, false, {}});
+    published_tables.push_back(std::move(rows));
   }
-  reduce_repeats(out.gemm, [](const GemmRow& r) { return std::tuple(r.dtype, r.m, r.n, r.k); });
+  KernelRows out = merged(published_tables, own);
+  reduce_repeats(out.gemm, [](const GemmRow& r) { return std::tuple(r.dtype, r.m, r.n, r.k, r.stored); });
   const auto attention = [](const AttentionRow& r) {
-    return std::tuple(r.head_dim, r.window, r.heads, r.kv_heads, r.batch, r.length);
+    return std::tuple(r.head_dim, r.window, r.heads, r.kv_heads, r.batch, r.length, r.kv_dtype, r.dims);
   };
   reduce_repeats(out.prefill, attention);
   reduce_repeats(out.decode, attention);

@@ -143,7 +143,8 @@ void read_generic(JsonView& v, FitFile& f) {
 
 void read_quality(JsonView& v, FitFile& f) {
   for (auto& s : v.objects("sources")) {
-    f.sources.push_back({s.text("file"), s.text("source"), s.integer("rows")});
+    f.sources.push_back({s.text("file"), s.text("source"), s.integer("rows"), s.boolean_or("own", false),
+                         s.texts_or("classes", {})});
     s.finish();
   }
   auto errors = v.object("errors");

@@ -92,8 +92,10 @@ struct HeldOut {
 };
 
 struct FitSource {
-  std::string file, source;  ///< the table's name, and where it was published
-  std::int64_t rows = 0;     ///< rows used
+  std::string file, source;          ///< the table's name; where it was published, or how we measured it
+  std::int64_t rows = 0;             ///< rows used
+  bool own = false;                  ///< measured by ourselves
+  std::vector<std::string> classes;  ///< kernel classes fitted on it
 };
 
 /// hwprofiles/<device>/fit.json: what calibration learnt about one device.

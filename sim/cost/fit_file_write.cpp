@@ -79,7 +79,8 @@ void write(const Ordered& value, int depth, std::string& out) {
 void add_quality(const FitFile& f, Ordered& o) {
   o["sources"] = Ordered::array();
   for (const auto& s : f.sources)
-    o["sources"].push_back({{"file", s.file}, {"source", s.source}, {"rows", s.rows}});
+    o["sources"].push_back(
+        {{"file", s.file}, {"source", s.source}, {"rows", s.rows}, {"own", s.own}, {"classes", s.classes}});
   o["errors"] = Ordered::object();
   for (const auto& [cls, e] : f.errors) {
     o["errors"][cls] = {{"median_abs", rounded(e.median_abs)},

@@ -33,9 +33,9 @@ const CollectiveFit* nearest_ranks(const FitFile& fit, std::string_view cls, dou
   return best;
 }
 
-/// "fitted", and on which device's rows when not this one's.
+/// "fitted", or "fitted on h100-sxm," when the rows are another device's.
 std::string fitted_on(const std::string& lender) {
-  return lender.empty() ? "fitted" : "fitted on " + lender;
+  return lender.empty() ? "fitted" : "fitted on " + lender + ",";
 }
 
 std::vector<CalibratedRange> generic_range(const GenericFit& fit) {
@@ -66,11 +66,12 @@ std::vector<CalibratedRange> FittedModel::ranges(const KernelCall& like) const {
     return {attention(of_kv(fit_.decode, like.weight_dtype).surfaces, like.dims[4], "KV streams", "length")};
   }
   if (const CollectiveFit* c = nearest_ranks(fit_, cls->name, like.dims[0])) {
-    return {
-        {fmt::format("{}, {} ranks", fitted_on(c->scaled_from), c->ranks), {quantity("bytes", c->bytes)}}};
+    return {{fmt::format("{} {} ranks", fitted_on(c->scaled_from), c->ranks), {quantity("bytes", c->bytes)}}};
   }
   for (const RowKernelFit& r : fit_.row_kernels) {
-    if (r.kernel_class == cls->name) return {{fitted_on(r.scaled_from), {quantity("bytes", r.bytes)}}};
+    if (r.kernel_class == cls->name)
+      return {
+          {fmt::format("{} all row-wise kernels", fitted_on(r.scaled_from)), {quantity("bytes", r.bytes)}}};
   }
   const GenericFit* g = generic_for(like);
   return g == nullptr ? std::vector<CalibratedRange>{} : generic_range(*g);

@@ -54,7 +54,9 @@ int fit(const std::vector<std::string>& args) {
     throw ConfigError("which device were the rows measured on?", "--device GPU", ExitCode::usage);
   if (rows.empty()) throw ConfigError("there is nothing to fit", "--rows FILE or DIR", ExitCode::usage);
   const auto device = load_device(device_name);
-  FitFile fitted = calibrate::fit(device, calibrate::read_kernel_rows(rows));
+  const auto kernel_rows = calibrate::read_kernel_rows(rows);
+  for (const auto& note : kernel_rows.notes) fmt::print(stderr, "note: {}\n", note);
+  FitFile fitted = calibrate::fit(device, kernel_rows);
   if (!lender.empty()) {
     const auto from = load_device(lender);
     calibrate::borrow_missing(fitted, device, FitFile::load(from.folder + "/fit.json"), from);
