@@ -12,15 +12,17 @@ std::string share_or_dash(double part, double whole) {
   return part > 0 ? percent(part / whole) : "-";
 }
 
-/// One line of the table of classes.
+/// One line of the table of classes; `error` is a text, for a sum has none of its own.
 std::string line(const std::string& what, double share, const std::array<double, kProvenanceCount>& seconds,
-                 double error) {
+                 const std::string& error) {
   double all = 0;
   for (const double s : seconds) all += s;
   const auto of = [&](Provenance p) { return share_or_dash(seconds[static_cast<std::size_t>(p)], all); };
-  return fmt::format(" {:<22}{:>8}{:>11}{:>15}{:>15}{:>11}{:>9}\n", what, percent(share),
-                     of(Provenance::measured), of(Provenance::interpolated), of(Provenance::extrapolated),
-                     of(Provenance::analytic), percent(error));
+  std::string out = fmt::format(" {:<22}{:>8}{:>11}{:>15}{:>15}{:>11}{:>9}", what, percent(share),
+                                of(Provenance::measured), of(Provenance::interpolated),
+                                of(Provenance::extrapolated), of(Provenance::analytic), error);
+  out.resize(out.find_last_not_of(' ') + 1);
+  return out;
 }
 
 /// "m 1..8,192"; one number where there is no range.
@@ -39,11 +41,11 @@ std::string ranges(const ClassCoverage& k, const Style& style) {
   for (const CalibratedRange& r : k.ranges) {
     const auto blank = std::min(r.rows.find(' '), r.rows.size());
     parts.clear();
+    if (blank < r.rows.size()) parts.push_back(r.rows.substr(blank + 1));
     for (const auto& q : r.quantities) parts.push_back(range(q.name, q.low, q.high));
-    if (blank < r.rows.size()) parts.front() = r.rows.substr(blank + 1) + ": " + parts.front();
     out += style.row(r.rows.substr(0, blank), parts);
   }
-  if (k.ranges.empty()) out += style.row("rows", {"none: the datasheet's roofline"});
+  if (k.ranges.empty()) out += style.row("rows", {"none"});
   return out;
 }
 
@@ -58,18 +60,18 @@ std::string dims(const ShapeCell& s) {
 
 std::string render(const Coverage& c, const RenderOptions& options) {
   const Style style(options);
-  double error = 0;
-  for (const ClassCoverage& k : c.classes) error += k.error * c.share(k.seconds);
   std::string out = style.dim(fmt::format(" {:<22}{:>8}{:>11}{:>15}{:>15}{:>11}{:>9}", "kernel class", "time",
                                           "measured", "interpolated", "extrapolated", "analytic", "error")) +
                     "\n";
   for (const ClassCoverage& k : c.classes)
-    out += line(std::string(k.cls->name), c.share(k.seconds), k.by_provenance, k.error);
-  out += style.bold(line("all kernels", 1, c.by_provenance, error));
-  out += "\n" + style.paragraph(
-                    "Shapes needed (1st to 99th percentile by time) and the rows behind their "
-                    "prices:",
-                    1);
+    out += line(std::string(k.cls->name), c.share(k.seconds), k.by_provenance,
+                std::string(style.plus_minus()) + percent(k.error)) +
+           "\n";
+  out += style.bold(line("all kernels", 1, c.by_provenance, "")) + "\n\n" +
+         style.paragraph(
+             "Shapes needed (1st to 99th percentile by time) and the rows behind their "
+             "prices:",
+             1);
   for (const ClassCoverage& k : c.classes) out += ranges(k, style);
   return out;
 }
