@@ -44,14 +44,6 @@ PercentileMethod parse_percentile_method(const std::string& text) {
                     suggestion(text, {"linear", "nearest", "mlperf"}), ExitCode::usage);
 }
 
-/// The number of perturbed runs.
-int parse_intervals(const std::string& text) {
-  if (text == "first-order") return 0;
-  if (text == "resimulate") return 24;
-  throw ConfigError("unknown intervals '" + text + "'", suggestion(text, {"first-order", "resimulate"}),
-                    ExitCode::usage);
-}
-
 int run(const std::vector<std::string>& args) {
   std::string file, out;
   RunOptions run;

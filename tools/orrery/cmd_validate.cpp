@@ -1,3 +1,5 @@
+#include "cmd_validate.hpp"
+
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -120,8 +122,11 @@ int run_bench(const std::vector<std::string>& args) {
 }
 
 int run(const std::vector<std::string>& args) {
-  return dispatch("validate", "Compares predictions with what real servers were measured to do.",
-                  {{"bench", "a table of measured servers, one per row", run_bench}}, args);
+  return dispatch(
+      "validate", "Compares predictions with what real servers were measured to do.",
+      {{"bench", "a table of measured servers, one per row", run_bench},
+       {"replay", "a saved run: vllm bench serve's result, or a log of requests", run_validate_replay}},
+      args);
 }
 
 const Registration<Commands> registered{"validate", "compare predictions with measured servers", run};

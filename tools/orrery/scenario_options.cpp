@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/error.hpp"
 #include "scenario/settings.hpp"
 
 namespace orrery {
@@ -56,6 +57,13 @@ Scenario ScenarioOptions::resolve(const std::string& file) const {
   const Assignments own = assignments(engine);
   all.insert(all.end(), own.begin(), own.end());
   return orrery::resolve(all);
+}
+
+int parse_intervals(const std::string& text) {
+  if (text == "first-order") return 0;
+  if (text == "resimulate") return 24;
+  throw ConfigError("unknown intervals '" + text + "'", suggestion(text, {"first-order", "resimulate"}),
+                    ExitCode::usage);
 }
 
 }  // namespace orrery

@@ -34,4 +34,8 @@ class ScenarioOptions {
   mutable std::vector<std::string> warnings_;
 };
 
+/// --intervals: the number of perturbed runs behind the error bars, 0 = first order. Errors: ConfigError
+/// (usage).
+int parse_intervals(const std::string& text);
+
 }  // namespace orrery

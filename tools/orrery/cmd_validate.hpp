@@ -1,0 +1,11 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace orrery {
+
+/// Verbs of `orrery validate` that have a file of their own; `args` are the words after them.
+int run_validate_replay(const std::vector<std::string>& args);
+
+}  // namespace orrery
