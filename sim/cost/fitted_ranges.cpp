@@ -39,7 +39,8 @@ std::string fitted_on(const std::string& lender) {
 }
 
 std::vector<CalibratedRange> generic_range(const GenericFit& fit) {
-  CalibratedRange range{fmt::format("fitted {} {}", name(fit.dtype), name(fit.weight_dtype)), {}};
+  CalibratedRange range{fmt::format("fitted {}", name(fit.dtype)), {}};
+  if (fit.weight_dtype != fit.dtype) range.rows += fmt::format(" x {}", name(fit.weight_dtype));
   for (std::size_t i = 0; i < fit.ranges.size(); ++i) {
     range.quantities.push_back({std::string(fit.cls()->dims[i]), fit.ranges[i].low, fit.ranges[i].high});
   }
