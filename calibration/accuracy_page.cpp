@@ -19,7 +19,7 @@ sets of rows, and this page is its error on them:
 Collectives have some twenty rows per number of ranks: they are fitted on all, and judged by five-fold cross-validation.
 
 Errors are |predicted / measured - 1| in percent. Bias is the median of log(predicted / measured), in percent: below 0, we are
-too fast. The target is what a fit of some ten coefficients per class reached on the same tables.
+too fast. The target is what a fit of some ten coefficients per class reached on the same tables; 5 / 15 on rows we measured ourselves.
 )";
 
 std::string percent(double x) {
@@ -51,7 +51,9 @@ std::string device_section(const FitFile& f) {
   }
   if (!borrowed.empty()) out += fmt::format("\nTaken from another device: {}.\n", fmt::join(borrowed, ", "));
   out += "\nFitted on:\n\n";
-  for (const auto& s : f.sources) out += fmt::format("- `{}`, {} rows: {}\n", s.file, s.rows, s.source);
+  for (const auto& s : f.sources) {
+    out += fmt::format("- `{}`, {} rows{}: {}\n", s.file, s.rows, s.own ? " of our own" : "", s.source);
+  }
   return out;
 }
 

@@ -11,11 +11,6 @@ namespace orrery::calibrate {
 /// fit.
 FitFile fit(const DeviceProfile& device, const KernelRows& rows);
 
-/// Gives `to` the row-wise kernels and collectives it lacks and `from` has, the rate of row-wise kernels
-/// times the ratio of memory bandwidths. They are marked `scaled_from` and priced as extrapolated.
-void borrow_missing(FitFile& to, const DeviceProfile& to_device, const FitFile& from,
-                    const DeviceProfile& from_device);
-
 // The parts, one per kernel form.
 std::vector<GemmFit> fit_gemms(const DeviceProfile& device, const std::vector<GemmRow>& rows);
 /// One fit per format of the KV cache.

@@ -212,7 +212,8 @@ ClassError FittedModel::error(const KernelClass& cls, Provenance provenance) con
 std::vector<std::string> FittedModel::sources() const {
   std::vector<std::string> lines;
   for (const auto& s : fit_.sources) {
-    lines.push_back("fitted on " + std::to_string(s.rows) + " rows of " + s.file + ": " + s.source);
+    lines.push_back("fitted on " + std::to_string(s.rows) + " rows" + (s.own ? " of our own, " : " of ") +
+                    s.file + ": " + s.source);
   }
   for (auto& line : backing_->sources()) lines.push_back(std::move(line));
   return lines;

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/rng.hpp"
+#include "calibration/fit_merge.hpp"
 #include "calibration/holdout.hpp"
 #include "calibration/kernel_calls.hpp"
 #include "calibration/least_squares.hpp"

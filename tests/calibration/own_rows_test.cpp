@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "calibration/fit.hpp"
+#include "calibration/fit_merge.hpp"
 #include "calibration/holdout.hpp"
 #include "calibration/kernel_calls.hpp"
 #include "cost/fitted.hpp"
@@ -153,6 +154,25 @@ TEST_CASE("do our own rows replace published ones of the same class and formats,
   CHECK(rows.sources[0].own);
   CHECK(rows.sources[1].rows == 175);  // the fp8 half of the published table
   for (const auto& r : rows.gemm) CHECK(r.own == (r.dtype == DType::bf16));
+}
+
+TEST_CASE("does a fit of new rows keep what only the earlier one knew?") {
+  const Tables before("before"), after("after");
+  const auto slow = [](double m, double n, double k) { return 2e-5 + 2 * m * n * k / 2e14; };
+  const auto quick = [](double m, double n, double k) { return 1e-5 + 2 * m * n * k / 5e14; };
+  before.add("gemm.csv", gemm_table("bf16,bf16", slow));
+  before.add("sampling.csv", sampling_table());
+  after.add("gemm_new.csv", gemm_table("bf16,bf16", quick));
+  FitFile fitted = fit(device(), after.read());
+  keep_missing(fitted, fit(device(), before.read()));
+  REQUIRE(fitted.gemm.size() == 1);
+  const auto model = model_of(fitted);
+  CHECK(model.price(make_call(kGemm, {64, 4096, 4096}, DType::bf16, DType::bf16)).time.value ==
+        Approx(quick(64, 4096, 4096)).epsilon(0.08));
+  CHECK(model.price(sampling(16, 128256)).provenance == Provenance::interpolated);
+  REQUIRE(fitted.sources.size() == 2);
+  CHECK(fitted.sources[1].file == "sampling.csv");
+  CHECK(fitted.errors.contains("sampling"));
 }
 
 TEST_CASE("are rows too few to fit left to the measured model, saying so?") {

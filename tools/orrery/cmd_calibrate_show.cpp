@@ -1,0 +1,73 @@
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/json.hpp"
+#include "cmd_calibrate.hpp"
+#include "cost/fit_file.hpp"
+#include "hw/device_profile.hpp"
+#include "options.hpp"
+
+namespace orrery {
+
+namespace {
+namespace fs = std::filesystem;
+
+/// One line per origin: the classes that rest on it, then its tables.
+void print_sources(const FitFile& f, bool own) {
+  std::set<std::string> classes;
+  for (const auto& s : f.sources) {
+    if (s.own == own) classes.insert(s.classes.begin(), s.classes.end());
+  }
+  const bool any =
+      std::any_of(f.sources.begin(), f.sources.end(), [&](const auto& s) { return s.own == own; });
+  if (!any) return;
+  fmt::print("fitted from {}: {}\n", own ? "our own measurements" : "public tables",
+             fmt::join(classes, ", "));
+  for (const auto& s : f.sources) {
+    if (s.own == own) fmt::print("  {:>6} rows  {} ({})\n", s.rows, s.file, s.source);
+  }
+}
+}  // namespace
+
+void print_held_out(const FitFile& f) {
+  fmt::print("{:<19}{:<11}{:<30}{:<8}{:>6}{:>9}{:>7}{:>7}  {}\n", "class", "", "region", "held", "n",
+             "median %", "p90 %", "bias %", "target");
+  for (const auto& h : f.held_out) {
+    const std::string target = h.target_median > 0
+                                   ? fmt::format("{:.0f} / {:.0f}", 100 * h.target_median, 100 * h.target_p90)
+                                   : std::string();
+    fmt::print("{:<19}{:<11}{:<30}{:<8}{:>6}{:>9.1f}{:>7.1f}{:>+7.1f}  {}\n", h.kernel_class, h.dtype,
+               h.region, h.split, h.rows, 100 * h.median_abs, 100 * h.p90_abs, 100 * h.bias, target);
+  }
+}
+
+int calibrate_show(const std::vector<std::string>& args) {
+  std::string device_name;
+  Options options("calibrate show",
+                  "What a device's fit rests on and how far it is off on rows held out of it.");
+  options.group("calibrate", "Calibration").positional("GPU", device_name, "a device with a fit.json");
+  if (!options.parse(args)) return 0;
+  const auto device = load_device(device_name);
+  const std::string path = device.folder + "/fit.json";
+  if (!fs::exists(path)) {
+    throw ConfigError("'" + device.name + "' has no fit of its own",
+                      "orrery calibrate fit makes one from measured rows", ExitCode::no_device);
+  }
+  if (options.output().json) {
+    std::printf("%s\n", JsonDocument::load(path)->root().dump(2).c_str());
+    return 0;
+  }
+  const auto fitted = FitFile::load(path);
+  fmt::print("{}\n", fitted.device);
+  print_sources(fitted, true);
+  print_sources(fitted, false);
+  fmt::print("\n");
+  print_held_out(fitted);
+  return 0;
+}
+
+}  // namespace orrery
