@@ -29,6 +29,10 @@ void BlockIds::clear(std::int32_t entry) {
   if (static_cast<std::size_t>(entry) < entries_.size()) entries_[static_cast<std::size_t>(entry)].clear();
 }
 
+void BlockIds::check_size(std::int32_t entry, std::int64_t blocks) const {
+  ORRERY_CHECK(std::ssize(of(entry)) == blocks, "KV blocks counted and named differ");
+}
+
 std::int32_t BlockIds::open_table() {
   if (spare_tables_.empty()) {
     tables_.emplace_back();

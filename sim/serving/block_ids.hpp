@@ -18,6 +18,8 @@ class BlockIds {
   std::span<const std::int32_t> of(std::int32_t entry) const;
   void append(std::int32_t entry, std::span<const std::int32_t> blocks);
   void clear(std::int32_t entry);
+  /// Errors: InternalError when the entry does not hold `blocks`, as KvCache counts.
+  void check_size(std::int32_t entry, std::int64_t blocks) const;
 
   /// Makes an empty table and returns its number.
   std::int32_t open_table();

@@ -25,13 +25,12 @@ void Scheduler::expand(const BatchPlan& latest, std::vector<DecodeMember>& membe
                "only the latest plan can be expanded, and only until it is complete");
 }
 
-/// With block ids each block goes to the sequence whose last one is full, step by step in running order, so
-/// that a run of steps deals them out as single steps would; else only their number matters.
-void Scheduler::take_decode_blocks(std::int64_t steps) {
-  if (!kv_.has_block_ids()) return kv_.take(pool_.blocks_needed(steps));
+/// Each block goes to the sequence whose last one is full, step by step in running order, so that a run of
+/// steps deals them out as single steps would.
+void Scheduler::deal_decode_blocks(std::int64_t steps) {
   for (std::int64_t step = 0; step < steps; ++step) {
     for (SeqIndex i = first_; i != kNoSeq; i = sequence(i).after) {
-      Sequence& seq = sequence(i);
+      const Sequence& seq = sequence(i);
       const bool grows =
           seq.state == Sequence::State::decoding && (stored_tokens(seq) + step) % kv_.block_size() == 0;
       if (grows) kv_.grow(seq, 1);

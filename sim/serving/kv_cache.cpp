@@ -48,13 +48,13 @@ void KvCache::drop_unit(std::int32_t index) {
 
 void KvCache::enqueue(std::int32_t index) {
   Unit& unit = units_[index];
-  ORRERY_CHECK(!ids_ || std::ssize(ids_->of(index)) == unit.blocks, "KV blocks counted and named differ");
   unit.before = tail_;
   unit.after = kNone;
   unit.queued = true;
   (tail_ == kNone ? head_ : units_[tail_].after) = index;
   tail_ = index;
   free_ += unit.blocks;
+  if (ids_) ids_->check_size(index, unit.blocks);
 }
 
 void KvCache::unqueue(std::int32_t index) {
@@ -76,26 +76,21 @@ void KvCache::enqueue_anonymous(std::int64_t blocks, std::span<const std::int32_
   }
   const std::int32_t index = make_unit(0, false);
   units_[index].blocks = blocks;
-  append_ids(index, ids);
+  if (ids_) ids_->append(index, ids);
   enqueue(index);
 }
 
 void KvCache::take(std::int64_t blocks) {
   ORRERY_CHECK(!ids_, "with block ids, blocks are taken for a sequence");
-  take_for(kNone, blocks);
+  pop(blocks);
 }
 
-void KvCache::grow(Sequence& seq, std::int64_t blocks) {
-  take_for(seq.hold.table, blocks);
-}
-
-void KvCache::take_for(std::int32_t table, std::int64_t blocks) {
+void KvCache::pop(std::int64_t blocks) {
   ORRERY_CHECK(blocks <= free_, "more KV blocks taken than are free");
   free_ -= blocks;
   while (blocks > 0) {
     Unit& oldest = units_[head_];
     const std::int64_t part = std::min(blocks, oldest.blocks);
-    if (ids_) ids_->evict(head_, part, table);
     oldest.blocks -= part;
     blocks -= part;
     if (oldest.blocks > 0) break;
@@ -105,8 +100,13 @@ void KvCache::take_for(std::int32_t table, std::int64_t blocks) {
   }
 }
 
-void KvCache::append_ids(std::int32_t index, std::span<const std::int32_t> ids) {
-  if (ids_) ids_->append(index, ids);
+/// The next `blocks` that pop() takes become the last of the sequence's table.
+void KvCache::name_next(const Sequence& seq, std::int64_t blocks) {
+  for (std::int32_t i = head_; blocks > 0 && i != kNone; i = units_[i].after) {
+    const std::int64_t part = std::min(blocks, units_[i].blocks);
+    ids_->evict(i, part, seq.hold.table);
+    blocks -= part;
+  }
 }
 
 /// Blocks [begin, end) of a sequence; empty without block ids.
@@ -237,7 +237,7 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
     }
     Unit& unit = units_[seq.hold.units[i]];
     if (seq.hold.shared_blocks != begin + unit.blocks || end <= seq.hold.shared_blocks) continue;
-    append_ids(seq.hold.units[i], ids_of(seq, seq.hold.shared_blocks, end));
+    if (ids_) ids_->append(seq.hold.units[i], ids_of(seq, seq.hold.shared_blocks, end));
     unit.blocks = end - begin;
     seq.hold.shared_blocks = end;
   }
@@ -254,7 +254,7 @@ void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
     enqueue_anonymous(own - full, ids_of(seq, first + full, end));
     const std::int32_t index = make_unit(own_id(seq.request), true);
     units_[index].blocks = full;
-    append_ids(index, ids_of(seq, first, first + full));
+    if (ids_) ids_->append(index, ids_of(seq, first, first + full));
     enqueue(index);
   } else {
     enqueue_anonymous(own, ids_of(seq, first, end));

@@ -48,7 +48,10 @@ class KvCache {
   /// Takes `blocks` for decoding sequences; whose they are follows from their lengths. Not with block ids.
   void take(std::int64_t blocks);
   /// Takes `blocks` behind those that a decoding sequence, which has been admitted, has already.
-  void grow(Sequence& seq, std::int64_t blocks);
+  void grow(const Sequence& seq, std::int64_t blocks) {
+    if (ids_) name_next(seq, blocks);
+    pop(blocks);
+  }
   /// Frees all blocks of a sequence that stores `tokens`. `resumable` (preemption) remembers them as its own,
   /// so that what is not evicted meanwhile is hit when it resumes.
   void release(Sequence& seq, Tokens tokens, bool resumable);
@@ -88,8 +91,8 @@ class KvCache {
   void enqueue(std::int32_t index);
   void unqueue(std::int32_t index);
   void enqueue_anonymous(std::int64_t blocks, std::span<const std::int32_t> ids);
-  void take_for(std::int32_t table, std::int64_t blocks);
-  void append_ids(std::int32_t index, std::span<const std::int32_t> ids);
+  void pop(std::int64_t blocks);
+  void name_next(const Sequence& seq, std::int64_t blocks);
   std::span<const std::int32_t> ids_of(const Sequence& seq, std::int64_t begin, std::int64_t end) const;
   void give_identities(Sequence& seq, Tokens before, Tokens after);
   static std::uint64_t own_id(const Request& request);

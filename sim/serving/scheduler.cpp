@@ -133,6 +133,12 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   plan.preempted.push_back(victim);
 }
 
+/// Whose the blocks are matters only to block tables.
+void Scheduler::take_decode_blocks(std::int64_t steps) {
+  if (kv_.has_block_ids()) return deal_decode_blocks(steps);
+  kv_.take(pool_.blocks_needed(steps));
+}
+
 void Scheduler::plan_decodes(BatchPlan& plan) {
   while (pool_.size() > 0 && pool_.blocks_needed(1) > kv_.free_blocks()) preempt(choose_victim(), plan);
   plan.decode = pool_.set();

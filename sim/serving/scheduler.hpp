@@ -86,6 +86,7 @@ class Scheduler {
   void commit(const Sequence& seq, int sign);
   SeqIndex choose_victim() const;
   void take_decode_blocks(std::int64_t steps);
+  void deal_decode_blocks(std::int64_t steps);
   void join_decodes(SeqIndex index);
   void finish(BatchPlan& plan);
   void link(SeqIndex index);
