@@ -69,6 +69,7 @@ TEST_CASE("is the Work of every kernel class that counts it finite and not negat
       CHECK(x >= 0);
     }
     CHECK(w.weight_bytes <= w.hbm_read_bytes);
-    CHECK(w.flops() + w.hbm_bytes() + w.host_bytes + w.link_bytes > 0);
+    const bool launches_only = cls.dims[0] == "kernels" || cls.dims[0] == "nodes";
+    CHECK((launches_only || w.flops() + w.hbm_bytes() + w.host_bytes + w.link_bytes > 0));
   }
 }
