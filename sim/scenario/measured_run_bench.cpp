@@ -16,9 +16,21 @@ namespace {
 
 constexpr double kMsPerSecond = 1000;
 
+std::shared_ptr<const JsonDocument> load(const std::string& path) {
+  try {
+    return JsonDocument::load(path);
+  } catch (const ConfigError& e) {
+    // A whole document on the first line and another one below it.
+    if (e.line() != 2 || e.column() > 2) throw;
+    throw ConfigError("more than one result (JSON lines, as --append-result writes them)",
+                      "give one of them: sed -n 1p " + path + " > result.json")
+        .at(path, 2);
+  }
+}
+
 class BenchResult {
  public:
-  explicit BenchResult(const std::string& path) : doc_(JsonDocument::load(path)), view_(doc_) {
+  explicit BenchResult(const std::string& path) : doc_(load(path)), view_(doc_) {
     run_.path = path;
     run_.kind = "a result of vllm bench serve";
     for (const char* key : {"duration", "completed", "request_throughput"}) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -36,6 +37,16 @@ Assignments from_file(const MeasuredRun& run) {
     set("random_input_len", whole(run.load.mean_prompt_tokens));
     set("random_output_len", whole(run.load.mean_output_tokens));
   }
+  return out;
+}
+
+/// The servers of a run directory of Orrery, as its manifest has them.
+Assignments from_manifest(const std::string& folder) {
+  Assignments out = read_manifest(folder + "/manifest.json");
+  std::erase_if(out, [](const Assignment& a) {
+    const Setting* setting = find_setting(a.name);
+    return !setting || (setting->group != "model" && setting->group != "engine");
+  });
   return out;
 }
 
@@ -77,7 +88,7 @@ std::string describe_arrivals(const Scenario& s) {
   } else if (std::isinf(w.request_rate) && w.arrivals.stages.empty()) {
     times = "all at once";
   } else {
-    times = fmt::format("drawn at {:g} requests/s", w.request_rate);
+    times = fmt::format("at random times, {:g} a second", w.request_rate);
   }
   if (w.max_concurrency > 0) times += fmt::format(", at most {} at a time", w.max_concurrency);
   return times;
@@ -148,10 +159,12 @@ bool ReplayReport::met() const {
 
 ReplayReport validate_replay(const std::string& path, const ReplayOptions& options) {
   ReplayReport report;
-  report.measured = read_measured_run(path);
+  const bool folder = std::filesystem::is_directory(path);
+  report.measured = read_measured_run(folder ? path + "/requests.csv" : path);
   const MeasuredRun& run = report.measured;
   refuse_ignored(options.scenario, run);
   Assignments all = from_file(run);
+  if (folder) all = from_manifest(path);
   all.insert(all.end(), options.scenario.begin(), options.scenario.end());
   Scenario scenario = resolve(all);
   if (!run.requests.empty()) scenario.workload.list = request_list(run);

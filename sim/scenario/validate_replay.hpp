@@ -82,7 +82,8 @@ struct ReplayReport {
 /// Reads a saved run (read_measured_run), rebuilds what was asked of the server, simulates that under the
 /// scenario and compares. Recorded arrival times are replayed as they were; a closed loop is replayed as one,
 /// and arrivals that were not recorded are drawn from the file's rate. A file without the requests' lengths
-/// is replayed with its mean lengths, unless the scenario sets others.
+/// is replayed with its mean lengths, unless the scenario sets others. A folder is a run directory of Orrery:
+/// its requests.csv, and below the scenario the servers of its manifest.json.
 /// Errors: ConfigError (a file that cannot be read, a scenario that cannot run, a flag that would be ignored,
 /// a limit on what was not measured).
 ReplayReport validate_replay(const std::string& path, const ReplayOptions& options);

@@ -127,6 +127,9 @@ TEST_CASE("is a replay of Orrery's own requests.csv under the same scenario the 
   for (const auto& slice : report.slices) {
     for (const auto& e : slice.errors) CHECK(e.p90_abs < 1e-3);
   }
+  // The folder names its servers itself; a flag wins over them.
+  CHECK(row(replay(out, {}), "mean_e2el_ms").predicted == row(report, "mean_e2el_ms").predicted);
+  CHECK(replay(out, assigned({{"gpu", "h200-sxm"}})).predicted.info.gpu == "h200-sxm");
 }
 
 TEST_CASE("is a closed loop replayed as one, whatever the recorded start times say?") {
@@ -241,6 +244,7 @@ TEST_CASE("is a file that is no saved run refused in one sentence, with its plac
   CHECK_THAT(why("{\"a\": 1}"), Catch::Contains("not a result of vllm bench serve"));
   CHECK_THAT(why("[1]"), Catch::Contains("expected an object"));
   CHECK_THAT(why("{\"duration\": "), Catch::StartsWith("1: "));
+  CHECK_THAT(why("{\"a\": 1}\n{\"a\": 2}\n"), Catch::Contains("more than one result"));
   CHECK_THAT(why("time,tokens\n1,2\n"), Catch::Contains("no column 'arrival_s'"));
   CHECK_THAT(why("arrival_s,input_tokens,output_tokens\n0,1,1\n"), Catch::Contains("no column of latencies"));
   CHECK_THAT(why("arrival_s,input_tokens,output_tokens,ttft_ms\n0,1,1,fast\n"),

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -13,8 +14,13 @@
 namespace orrery {
 namespace {
 
+/// To one decimal, and never -0.0.
+double tenths(double value) {
+  return std::round(10 * value) / 10 + 0.0;
+}
+
 std::string signed_percent(double share) {
-  return fmt::format("{:+.1f} %", 100 * share);
+  return fmt::format("{:+.1f} %", tenths(100 * share));
 }
 
 /// "mean_ttft_ms" as "TTFT mean ms".
@@ -61,7 +67,7 @@ std::string slice_row(const ReplaySlice& s) {
   std::string out = fmt::format(" {:<25}{:>6}", s.name, grouped(s.requests));
   for (const auto& e : s.errors) {
     out += e.pairs == 0 ? fmt::format("  {:>24}", "-")
-                        : fmt::format("  {:>+8.1f}{:>8.1f}{:>8.1f}", 100 * e.error_of_mean(),
+                        : fmt::format("  {:>+8.1f}{:>8.1f}{:>8.1f}", tenths(100 * e.error_of_mean()),
                                       100 * e.median_abs, 100 * e.p90_abs);
   }
   return out + "\n";
@@ -97,8 +103,8 @@ int run_validate_replay(const std::vector<std::string>& args) {
                   "off, and where.");
   options.positional(
       "FILE", path,
-      "a result of 'vllm bench serve --save-result' (better with --save-detailed), or a CSV with "
-      "arrival_s, input_tokens, output_tokens, ttft_ms, ... per request, as an Orrery run's requests.csv");
+      "a result of 'vllm bench serve --save-result' (better with --save-detailed), a CSV with arrival_s, "
+      "input_tokens, output_tokens, ttft_ms, ... per request, or the folder of an Orrery run");
   options.group("replay", "Comparison")
       .value(
           "max-error", [&](const std::string& v) { replay.limits = parse_error_limits(v); }, "METRIC=X%,...",
@@ -111,7 +117,7 @@ int run_validate_replay(const std::vector<std::string>& args) {
   ScenarioOptions scenario(options, {"model", "engine", "workload", "synthetic", "clients"});
   options.example("orrery validate replay result.json -g h100-sxm --max-num-seqs 128")
       .example("orrery validate replay requests.csv -m llama-3.1-8b -g h100-sxm --max-error tpot=5%,ttft=10%")
-      .example("orrery validate replay runs/live/requests.csv -m llama-3.1-8b -g h200-sxm --json");
+      .example("orrery validate replay runs/20260101-120000-llama-3.1-8b -g h200-sxm --json");
   if (!options.parse(args)) return 0;
 
   replay.scenario = scenario.assignments(scenario.resolve().engine);
