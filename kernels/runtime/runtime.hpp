@@ -144,7 +144,7 @@ class Event {
 /// Work captured once and replayed with one launch. Under the emulator the function is kept and called again.
 class Graph {
  public:
-  Graph() = default;
+  Graph();
   /// Captures what `enqueue` puts on the stream it is given; it must not synchronise or allocate.
   explicit Graph(const std::function<void(StreamRef)>& enqueue);
   ~Graph();

@@ -120,6 +120,7 @@ struct Graph::Impl {
   cudaGraphExec_t graph = nullptr;
 };
 
+Graph::Graph() = default;
 Graph::Graph(const std::function<void(StreamRef)>& enqueue) : impl_(std::make_unique<Impl>()) {
   const Stream stream;
   check_cuda(cudaStreamBeginCapture(stream.ref(), cudaStreamCaptureModeThreadLocal),

@@ -73,6 +73,7 @@ void Event::make_wait(StreamRef) const {}
 struct Graph::Impl {
   std::function<void(StreamRef)> enqueue;
 };
+Graph::Graph() = default;
 Graph::Graph(const std::function<void(StreamRef)>& enqueue) : impl_(std::make_unique<Impl>(Impl{enqueue})) {}
 Graph::~Graph() = default;
 Graph::Graph(Graph&&) noexcept = default;
