@@ -167,6 +167,15 @@ ORRERY_DEVICE std::uint32_t pack2(float low, float high) {
          static_cast<std::uint32_t>(from_float<T>(high).bits) << 16;
 }
 
+/// log2 of a power of two.
+ORRERY_DEVICE int log2_of_power(int x) {
+#if defined(__CUDA_ARCH__)
+  return __ffs(x) - 1;
+#else
+  return __builtin_ctz(static_cast<unsigned>(x));
+#endif
+}
+
 /// 2^x and e^x by the special-function unit (2 ulp and a little more).
 ORRERY_DEVICE float fast_exp2(float x) {
 #if defined(__CUDA_ARCH__)
