@@ -102,6 +102,7 @@ void KvCache::pop(std::int64_t blocks) {
 
 /// The next `blocks` that pop() takes become the last of the sequence's table.
 void KvCache::name_next(const Sequence& seq, std::int64_t blocks) {
+  ORRERY_CHECK(seq.hold.table >= 0, "blocks taken for a sequence that was not admitted");
   for (std::int32_t i = head_; blocks > 0 && i != kNone; i = units_[i].after) {
     const std::int64_t part = std::min(blocks, units_[i].blocks);
     ids_->evict(i, part, seq.hold.table);

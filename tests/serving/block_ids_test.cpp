@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "base/error.hpp"
 #include "serving/kv_cache.hpp"
 #include "support/token_content.hpp"
 
@@ -190,6 +191,7 @@ TEST_CASE("does naming the blocks change no decision, and does each block hold w
 TEST_CASE("are blocks dealt out from 1 in order, and taken again least recently freed first?") {
   KvCache kv({9, 4, false, true});
   Sequence a, b, c;
+  CHECK_THROWS_AS(kv.grow(a, 1), InternalError);  // not admitted
   kv.admit(a, {}, 8);
   kv.grow(a, 1);
   kv.admit(b, {}, 8);

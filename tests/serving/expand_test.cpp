@@ -1,10 +1,12 @@
 // Plans written out member by member, and block tables behind them, as an engine on a GPU uses both: random
 // scenarios against a model of the KV memory.
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include <catch2/catch.hpp>
 
+#include "base/error.hpp"
 #include "serving/scheduler.hpp"
 #include "support/token_content.hpp"
 
@@ -143,7 +145,7 @@ class Engine {
     check_private_blocks(work);
   }
 
-  RequestId request_of(SeqIndex seq) const { return std::as_const(*named_).sequence(seq).request.id; }
+  RequestId request_of(SeqIndex seq) const { return named_->sequence(seq).request.id; }
 
   void take_along(Work& work, SeqIndex seq, Tokens past, Tokens new_tokens) {
     const auto span = named_->block_table(seq);
