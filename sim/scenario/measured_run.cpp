@@ -1,6 +1,6 @@
 #include "scenario/measured_run.hpp"
 
-#include <algorithm>
+#include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "report/distribution.hpp"
@@ -10,6 +10,7 @@ namespace orrery {
 
 namespace {
 
+constexpr double kLongestRunS = 9.2e6;  // 2^63 ps
 constexpr std::size_t kMaxExact = 1 << 24;
 
 void set_if_unset(std::optional<double>& to, double value) {
@@ -72,10 +73,14 @@ MeasuredRun read_measured_run(const std::string& path) {
   MeasuredRun run =
       first.front() == '{' || first.front() == '[' ? read_bench_result(path) : read_request_log(path);
   if (run.completed == 0) throw ConfigError("no request of this run completed").at(path);
+  if (!run.requests.empty() && run.requests.back().arrival_s > kLongestRunS) {
+    throw ConfigError("the requests arrive over more than 106 days, the span of simulated time",
+                      "are all of their times from one clock, in seconds?")
+        .at(path);
+  }
   if (run.failed > 0) {
-    run.notes.push_back(
-        std::to_string(run.failed) +
-        " requests failed when it was measured and are left out: what load they were is not known");
+    run.notes.push_back(fmt::format(
+        "failed when measured: {}; left out, since what load they were is not known", run.failed));
   }
   return run;
 }

@@ -1,13 +1,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include <fmt/format.h>
 
 #include "base/json.hpp"
 #include "scenario/measured_run.hpp"
-#include "scenario/value_forms.hpp"
 #include "workload/trace_reader.hpp"
 
 namespace orrery {
@@ -121,7 +119,9 @@ class BenchResult {
     return number;
   }
   std::int32_t tokens(const std::string& key, const Json& value) {
-    return static_cast<std::int32_t>(element(key, value, static_cast<double>(kMaxTokens)));
+    const double count = element(key, value, static_cast<double>(kMaxTokens));
+    if (count != std::floor(count)) view_.fail(key, fmt::format("expected whole numbers, found {}", count));
+    return static_cast<std::int32_t>(count);
   }
 
   void read_requests(std::vector<double>& gaps_ms) {

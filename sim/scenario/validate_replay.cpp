@@ -159,7 +159,8 @@ bool ReplayReport::met() const {
 
 ReplayReport validate_replay(const std::string& path, const ReplayOptions& options) {
   ReplayReport report;
-  const bool folder = std::filesystem::is_directory(path);
+  std::error_code unreadable;  // then the reader says so
+  const bool folder = std::filesystem::is_directory(path, unreadable);
   report.measured = read_measured_run(folder ? path + "/requests.csv" : path);
   const MeasuredRun& run = report.measured;
   refuse_ignored(options.scenario, run);

@@ -251,6 +251,10 @@ TEST_CASE("is a file that is no saved run refused in one sentence, with its plac
              Catch::StartsWith("2: ") && Catch::Contains("ttft_ms"));
   CHECK_THAT(why("arrival_s,input_tokens,output_tokens,ttft_ms\n0,1,1,-4\n"), Catch::Contains("at least 0"));
   CHECK_THAT(why("arrival_s,input_tokens,output_tokens,ttft_ms\n"), Catch::Contains("no request"));
+  CHECK_THAT(why("arrival_s,input_tokens,output_tokens,ttft_ms\n0,1,1,4\n1.7e9,1,1,4\n"),
+             Catch::Contains("106 days"));
+  CHECK_THAT(why(start + R"("input_lens": [1.5], "output_lens": [1], "ttfts": [1]})"),
+             Catch::Contains("whole"));
   CHECK_THAT(why(start + R"("request_rate": "fast"})"), Catch::Contains("request_rate"));
   CHECK_THAT(why(start + R"("input_lens": [1, 2], "output_lens": [1], "ttfts": [1, 1]})"),
              Catch::Contains("output_lens: expected 2 entries"));
@@ -272,7 +276,7 @@ TEST_CASE("are failed requests of a result left out, and said so?") {
   CHECK(run.requests[0].e2e_ms.value() == Approx(300));
   CHECK(std::isinf(run.load.request_rate.value()));
   CHECK(run.failed == 1);
-  CHECK_THAT(run.notes.back(), Catch::Contains("1 requests failed"));
+  CHECK_THAT(run.notes.back(), Catch::Contains("failed when measured: 1"));
 }
 
 TEST_CASE("are flags that the file's requests would win over refused?") {
