@@ -1,0 +1,21 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "counters.hpp"
+#include "meter.hpp"
+
+namespace orrery::profile {
+
+// What differs between the collector for GPUs (cuda/) and the one that only rehearses (emulated/).
+
+/// Errors: ConfigError (no_device) with a sentence for people when nothing can be measured here.
+void require_device();
+/// CUPTI's timer where it starts, CUDA events elsewhere.
+std::unique_ptr<Meter> make_meter();
+std::unique_ptr<Counters> make_counters();
+/// Of the GPU that is measured: "0000:3b:00.0".
+std::string pci_bus_id();
+
+}  // namespace orrery::profile

@@ -1,0 +1,27 @@
+#include "backend.hpp"
+
+#include "base/error.hpp"
+
+namespace orrery::profile {
+
+void require_device() {
+  throw ConfigError(
+      "this build has no CUDA kernels, so there is nothing to measure with",
+      "build with nvcc (cmake --preset cuda) on a machine with an NVIDIA GPU; --dry-run rehearses without",
+      ExitCode::no_device);
+}
+
+std::unique_ptr<Meter> make_meter() {
+  require_device();
+  return nullptr;
+}
+
+std::unique_ptr<Counters> make_counters() {
+  return std::make_unique<Counters>();
+}
+
+std::string pci_bus_id() {
+  return {};
+}
+
+}  // namespace orrery::profile
