@@ -1,16 +1,13 @@
 #include <algorithm>
 
+#include "device/hash.cuh"
 #include "random.hpp"
 
 namespace orrery::kernels {
 namespace {
 
-/// SplitMix64's finaliser (Steele, Lea and Flood, 2014) of seed and index.
 ORRERY_DEVICE std::uint64_t hash(std::uint64_t seed, std::uint64_t i) {
-  std::uint64_t z = seed * 0x9e3779b97f4a7c15ULL + i * 0xd1342543de82ef95ULL + 0x632be59bd9b4e019ULL;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-  return z ^ z >> 31;
+  return mix(seed * 0x9e3779b97f4a7c15ULL + i * 0xd1342543de82ef95ULL + 0x632be59bd9b4e019ULL);
 }
 
 template <class T>

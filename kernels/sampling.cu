@@ -3,6 +3,7 @@
 #include <limits>
 #include <map>
 
+#include "device/hash.cuh"
 #include "device/warp.cuh"
 #include "ops/kernel_classes.hpp"
 #include "random.hpp"
@@ -81,13 +82,6 @@ ORRERY_HOST_DEVICE Mass weight_of(float x, float largest, float inverse_temperat
 ORRERY_HOST_DEVICE unsigned ordered(bf16 x) {
   return (x.bits & 0x8000U) != 0 ? 0xffffU & ~static_cast<unsigned>(x.bits) : x.bits | 0x8000U;
 }
-/// SplitMix64's finaliser (Steele, Lea and Flood, 2014).
-ORRERY_HOST_DEVICE std::uint64_t mix(std::uint64_t z) {
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-  z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-  return z ^ z >> 31;
-}
-
 struct SampleShared {
   float scratch[kWarps];
   Mass histogram[kDigits];
