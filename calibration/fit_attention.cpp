@@ -95,6 +95,7 @@ std::map<DType, std::vector<AttentionRow>> by_kv_format(const std::vector<Attent
 PrefillFit prefill_of(const DeviceProfile& device, DType kv_dtype, const std::vector<AttentionRow>& rows) {
   PrefillFit fit;
   fit.kv_dtype = kv_dtype;
+  fit.own = rows.front().dims.has_value();
   fit.form.sm_count = device.sm_count;
   const double peak = device.tensor_peak(DType::bf16);
   const auto samples = fitting_rows<PrefillForm, PrefillShape>(rows, false, prefill_shape);
@@ -114,6 +115,7 @@ PrefillFit prefill_of(const DeviceProfile& device, DType kv_dtype, const std::ve
 DecodeFit decode_of(const DeviceProfile& device, DType kv_dtype, const std::vector<AttentionRow>& rows) {
   DecodeFit fit;
   fit.kv_dtype = kv_dtype;
+  fit.own = rows.front().dims.has_value();
   fit.form.sm_count = device.sm_count;
   const auto samples = fitting_rows<DecodeForm, DecodeShape>(rows, true, decode_shape);
   fit.form = fit_form(fit.form, samples,

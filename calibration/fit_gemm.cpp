@@ -58,6 +58,7 @@ double log_ratio(const GemmForm& form, const GemmBytes& bytes, const GemmRow& r)
 GemmFit fit_one(const DeviceProfile& device, const std::vector<GemmRow>& rows) {
   GemmFit fit;
   fit.dtype = rows.front().dtype, fit.weight_dtype = rows.front().weight_dtype();
+  fit.own = rows.front().own;
   fit.form.sm_count = device.sm_count;
   const GemmBytes bytes{bytes_per_element(fit.dtype), bytes_per_element(fit.weight_dtype), 2};
   const auto sample = thinned(rows, kFormRows);

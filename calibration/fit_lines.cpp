@@ -95,7 +95,7 @@ std::vector<RowKernelFit> fit_row_kernels(const DeviceProfile& device,
   for (const auto& [cls, part] : groups) {
     const auto c = fit_line(thinned(part, 4000), {2e-6, 0.7 * device.memory_bandwidth_bytes_per_s});
     const auto bytes = range_of(part, [](const RowKernelRow& r) { return r.bytes; });
-    fits.push_back({cls, c[0], c[1], line_surface(part, c, bytes, 2.0), bytes, ""});
+    fits.push_back({cls, c[0], c[1], line_surface(part, c, bytes, 2.0), bytes, "", part.front().own});
   }
   return fits;
 }

@@ -156,7 +156,7 @@ void judge_collectives(const DeviceProfile& device, const std::vector<Collective
 
 void judge(const DeviceProfile& device, const KernelRows& rows, FitFile& fit) {
   Topology none;  // no link of its own: collectives are priced as measured
-  const FittedModel model(fit, device, none, make_analytic(device, none));
+  const FittedModel model(fit, device, none, make_analytic(device, none), Kernels::as_timed);
   Residuals residuals;
   const auto add = [&](const KernelCall& call, double seconds, Use use, const std::vector<Region>& in,
                        const std::string& dtype) {

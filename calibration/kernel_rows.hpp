@@ -40,6 +40,7 @@ struct CollectiveRow {
 struct RowKernelRow {
   std::string kernel_class;
   double bytes = 0, seconds = 0;
+  bool own = false;  ///< measured by ourselves
 };
 
 /// One timed launch of a class, or in formats, that no form of its own is fitted to.

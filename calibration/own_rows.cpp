@@ -78,7 +78,7 @@ CollectiveRow collective_row(const KernelClass& cls, const MeasuredRow& r) {
 }
 
 RowKernelRow row_kernel_row(const KernelClass& cls, const MeasuredRow& r) {
-  return {std::string(cls.name), r.dims[0] * r.dims[1], r.seconds};
+  return {std::string(cls.name), r.dims[0] * r.dims[1], r.seconds, true};
 }
 
 GenericRow generic_row(const KernelClass& cls, const MeasuredRow& r) {

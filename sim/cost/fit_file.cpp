@@ -69,6 +69,7 @@ void read_kernels(JsonView& v, FitFile& f) {
     fit.form.sm_count = f.sm_count;
     fit.surface = read_surface(g.object("surface"));
     fit.m = read_range(g, "range_m"), fit.n = read_range(g, "range_n"), fit.k = read_range(g, "range_k");
+    fit.own = g.boolean_or("own", false);
     g.finish();
     f.gemm.push_back(std::move(fit));
   }
@@ -79,6 +80,7 @@ void read_kernels(JsonView& v, FitFile& f) {
     read_coefficients(p.object("coefficients"), PrefillForm::kNames, fit.form.c);
     fit.form.sm_count = f.sm_count;
     fit.surfaces = read_attention(p);
+    fit.own = p.boolean_or("own", false);
     p.finish();
     f.prefill.push_back(std::move(fit));
   }
@@ -90,6 +92,7 @@ void read_kernels(JsonView& v, FitFile& f) {
     fit.surfaces = read_attention(d);
     fit.kv_fp8_time_factor = d.number_or("kv_fp8_time_factor", 1.0);
     fit.kv_fp8_source = d.text_or("kv_fp8_source", "");
+    fit.own = d.boolean_or("own", false);
     d.finish();
     f.decode.push_back(std::move(fit));
   }
@@ -116,7 +119,7 @@ void read_lines(JsonView& v, FitFile& f) {
   for (auto& r : v.objects("row_kernels")) {
     f.row_kernels.push_back({r.text("class"), r.number("launch_s"), r.number("bytes_per_s"),
                              read_surface(r.object("surface")), read_range(r, "range_bytes"),
-                             r.text_or("scaled_from", "")});
+                             r.text_or("scaled_from", ""), r.boolean_or("own", false)});
     r.finish();
   }
 }
@@ -138,6 +141,19 @@ void read_generic(JsonView& v, FitFile& f) {
     g.finish();
     fit.bind(*Registry<KernelClasses>::find(fit.kernel_class).make);
     f.generic.push_back(std::move(fit));
+  }
+}
+
+void read_engine_factors(JsonView& v, FitFile& f) {
+  auto factors = v.object_if("engine_kernel_factor");
+  if (!factors) return;
+  for (const auto& cls : factors->keys()) {
+    auto e = factors->object(cls);
+    EngineKernelFactor factor{e.number("factor"), e.text("source"), e.integer("rows"), e.number("p10"),
+                              e.number("p90")};
+    if (factor.factor <= 0) e.fail("factor", "a factor is above 0");
+    e.finish();
+    f.engine_kernel_factor[cls] = std::move(factor);
   }
 }
 
@@ -187,6 +203,7 @@ FitFile FitFile::load(const std::string& path) {
   read_kernels(v, f);
   read_lines(v, f);
   read_generic(v, f);
+  read_engine_factors(v, f);
   v.finish();
   return f;
 }

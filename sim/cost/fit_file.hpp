@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cost/engine_factor.hpp"
 #include "cost/generic_fit.hpp"
 #include "cost/kernel_cost_model.hpp"
 #include "cost/kernel_forms.hpp"
@@ -19,6 +20,7 @@ struct GemmFit {
   GemmForm form;
   Surface surface;
   FitRange m, n, k;
+  bool own = false;  ///< fitted on our own rows
 };
 
 /// A surface of attention residuals for one head size. Axes: prefill (keys, blocks, group), decode (streams,
@@ -33,6 +35,7 @@ struct PrefillFit {
   PrefillForm form;
   std::vector<AttentionSurface> surfaces;  ///< ascending head_dim
   bool cached_tokens = false;              ///< rows with cached tokens before the chunk were fitted
+  bool own = false;                        ///< fitted on our own rows
 };
 struct DecodeFit {
   DType kv_dtype = DType::bf16;
@@ -41,6 +44,7 @@ struct DecodeFit {
   /// Time with 8-bit KV over time with 16-bit KV, where no fit of 8-bit KV is at hand.
   double kv_fp8_time_factor = 1.0;
   std::string kv_fp8_source;
+  bool own = false;  ///< fitted on our own rows
 };
 
 /// The fit of this format of the KV cache, else that of 16 bits, else the first.
@@ -78,7 +82,8 @@ struct RowKernelFit {
   Surface surface;
   FitRange bytes;
   std::string
-      scaled_from;  ///< the device whose rows these are, its rate scaled by memory bandwidth; "" = this one
+      scaled_from;   ///< the device whose rows these are, its rate scaled by memory bandwidth; "" = this one
+  bool own = false;  ///< fitted on our own rows
 };
 
 /// Errors on rows that were held out of the fit.
@@ -111,6 +116,7 @@ struct FitFile {
   std::vector<GenericFit> generic;           ///< classes and formats without a form of their own
   std::map<std::string, ClassError> errors;  ///< by kernel class, inside the fitted range
   std::vector<HeldOut> held_out;
+  EngineKernelFactors engine_kernel_factor;  ///< of classes fitted on our own rows
 
   /// Errors: ConfigError with file and key.
   static FitFile load(const std::string& path);

@@ -111,12 +111,14 @@ void add_kernels(const FitFile& f, Ordered& o) {
                          {"range_m", range(g.m)},
                          {"range_n", range(g.n)},
                          {"range_k", range(g.k)},
+                         {"own", g.own},
                          {"surface", surface(g.surface)}});
   }
   o["attention_prefill"] = Ordered::array();
   for (const auto& p : f.prefill) {
     o["attention_prefill"].push_back({{"kv_dtype", std::string(name(p.kv_dtype))},
                                       {"cached_tokens", p.cached_tokens},
+                                      {"own", p.own},
                                       {"coefficients", coefficients(PrefillForm::kNames, p.form.c)},
                                       {"surfaces", attention(p.surfaces)}});
   }
@@ -126,6 +128,7 @@ void add_kernels(const FitFile& f, Ordered& o) {
                                      {"coefficients", coefficients(DecodeForm::kNames, d.form.c)},
                                      {"kv_fp8_time_factor", d.kv_fp8_time_factor},
                                      {"kv_fp8_source", d.kv_fp8_source},
+                                     {"own", d.own},
                                      {"surfaces", attention(d.surfaces)}});
   }
   o["collectives"] = Ordered::array();
@@ -149,6 +152,7 @@ void add_kernels(const FitFile& f, Ordered& o) {
                                 {"launch_s", rounded(r.launch_s)},
                                 {"bytes_per_s", rounded(r.bytes_per_s)},
                                 {"scaled_from", r.scaled_from},
+                                {"own", r.own},
                                 {"range_bytes", range(r.bytes)},
                                 {"surface", surface(r.surface)}});
   }
@@ -170,6 +174,17 @@ void add_generic(const FitFile& f, Ordered& o) {
     if (!g.surface.empty()) o["generic"].back()["surface"] = surface(g.surface);
   }
 }
+
+void add_engine_factors(const FitFile& f, Ordered& o) {
+  o["engine_kernel_factor"] = Ordered::object();
+  for (const auto& [cls, e] : f.engine_kernel_factor) {
+    o["engine_kernel_factor"][cls] = {{"factor", rounded(e.factor)},
+                                      {"source", e.source},
+                                      {"rows", e.rows},
+                                      {"p10", rounded(e.p10)},
+                                      {"p90", rounded(e.p90)}};
+  }
+}
 }  // namespace
 
 std::string FitFile::to_json() const {
@@ -184,6 +199,7 @@ std::string FitFile::to_json() const {
   add_quality(*this, o);
   add_kernels(*this, o);
   add_generic(*this, o);
+  add_engine_factors(*this, o);
   std::string text;
   write(o, 0, text);
   return text + "\n";

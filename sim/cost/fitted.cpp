@@ -32,11 +32,14 @@ bool inside(const AttentionSurface& s, double head_dim, double x, double y, doub
 }
 }  // namespace
 
-FittedModel::FittedModel(FitFile fit, DeviceProfile device, Topology topology, KernelCostModelPtr backing)
+FittedModel::FittedModel(FitFile fit, DeviceProfile device, Topology topology, KernelCostModelPtr backing,
+                         Kernels kernels)
     : fit_(std::move(fit)),
       device_(std::move(device)),
       topology_(std::move(topology)),
-      backing_(std::move(backing)) {
+      backing_(std::move(backing)),
+      kernels_(kernels),
+      factors_(kernels == Kernels::of_engines ? EngineFactors(fit_.engine_kernel_factor) : EngineFactors()) {
   for (std::size_t i = 0; i < gemm_.size(); ++i) {
     for (std::size_t j = 0; j < gemm_[i].size(); ++j) {
       gemm_[i][j] = choose_gemm(static_cast<DType>(i), static_cast<DType>(j));
@@ -95,7 +98,11 @@ KernelTime FittedModel::gemm(const KernelCall& call) const {
   const double m = call.dims[0], n = call.dims[1], k = call.dims[2];
   GemmBytes bytes{c.element, bytes_per_element(call.weight_dtype), 2};
   const std::array<double, 3> at{std::log2(m), std::log2(n), std::log2(k)};
-  const double t = c.form.seconds(m, n, k, bytes) * std::exp(c.fit->surface.at(at));
+  double t =
+      c.form.seconds(m, n, k, bytes) * std::exp(c.fit->surface.at(at)) * engine_factor(call, c.fit->own);
+  if (c.fit->own && kernels_ == Kernels::of_engines && quantises_input(call)) {
+    t += price(input_quantisation(call)).time.value;
+  }
   const bool seen = c.exact && c.fit->m.holds(m) && c.fit->n.holds(n) && c.fit->k.holds(k);
   return {Seconds(std::max(t, speed_of_light(call))), known(seen)};
 }
@@ -106,7 +113,7 @@ KernelTime FittedModel::prefill(const KernelCall& call) const {
   const auto& d = call.dims;
   const PrefillShape s{d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]};
   const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
-  const double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point()));
+  const double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point())) * engine_factor(call, f.own);
   // Cached tokens before the chunk are in no public table.
   const bool seen = f.cached_tokens || s.kv_tokens <= s.new_tokens;
   return {Seconds(std::max(t, speed_of_light(call))),
@@ -119,10 +126,11 @@ KernelTime FittedModel::decode(const KernelCall& call) const {
   const auto& d = call.dims;
   const DecodeShape s{d[0], d[1] / d[0], d[2], d[3], d[4]};
   const AttentionSurface& a = nearest_head(f.surfaces, s.head_dim);
-  double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point()));
+  double t = f.form.seconds(s) * std::exp(a.surface.at(s.log2_point())) * engine_factor(call, f.own);
   const bool narrow = bytes_per_element(call.weight_dtype) < bytes_per_element(f.kv_dtype);
   if (narrow) t *= f.kv_fp8_time_factor;
-  const bool seen = !narrow && inside(a, s.head_dim, s.streams(), s.length, s.group());
+  const bool other_format = f.kv_dtype != DType::bf16 && f.kv_dtype != call.weight_dtype;
+  const bool seen = !narrow && !other_format && inside(a, s.head_dim, s.streams(), s.length, s.group());
   return {Seconds(std::max(t, speed_of_light(call))), known(seen)};
 }
 
@@ -148,7 +156,8 @@ KernelTime FittedModel::row_kernel(const KernelCall& call) const {
     if (r.kernel_class != call.cls->name) continue;
     const double bytes = call.work.hbm_bytes();
     const double log2_bytes = std::log2(std::max(bytes, 1.0));
-    const double t = (r.launch_s + bytes / r.bytes_per_s) * std::exp(r.surface.at({&log2_bytes, 1}));
+    const double t = (r.launch_s + bytes / r.bytes_per_s) * std::exp(r.surface.at({&log2_bytes, 1})) *
+                     engine_factor(call, r.own);
     // One kernel stands for all of the class, and caches hold small tensors: no DRAM floor, and never more
     // than a guess.
     return {Seconds(t), Provenance::extrapolated};
@@ -160,7 +169,7 @@ KernelTime FittedModel::generic(const KernelCall& call, const GenericFit& fit) c
   const bool exact = fit.made_for(call);
   const double peak = device_.tensor_peak(call.dtype), fitted_peak = device_.tensor_peak(fit.dtype);
   const double ratio = !exact && peak > 0 && fitted_peak > 0 ? peak / fitted_peak : 1;
-  const double t = fit.seconds(call.dims, call.dtype, call.weight_dtype, ratio);
+  const double t = fit.seconds(call.dims, call.dtype, call.weight_dtype, ratio) * engine_factor(call, true);
   if (exact && fit.holds(call.dims)) return {Seconds(t), Provenance::interpolated};
   return {Seconds(std::max(t, speed_of_light(call))), Provenance::extrapolated};
 }
@@ -215,23 +224,27 @@ std::vector<std::string> FittedModel::sources() const {
     lines.push_back("fitted on " + std::to_string(s.rows) + " rows" + (s.own ? " of our own, " : " of ") +
                     s.file + ": " + s.source);
   }
+  if (kernels_ == Kernels::of_engines) {
+    for (auto& line : describe(fit_.engine_kernel_factor)) lines.push_back(std::move(line));
+  }
   for (auto& line : backing_->sources()) lines.push_back(std::move(line));
   return lines;
 }
 
-KernelCostModelPtr make_fitted(const DeviceProfile& device, const Topology& topology,
-                               const std::string& fit) {
+KernelCostModelPtr make_fitted(const DeviceProfile& device, const Topology& topology, const std::string& fit,
+                               Kernels kernels) {
   const std::string path = fit.empty() ? device.folder + "/fit.json" : fit;
   if (!std::filesystem::exists(path)) {
     throw ConfigError("no fitted kernel times for '" + device.name + "': " + path + " does not exist",
                       "use --cost-model analytic, or make one with `orrery calibrate fit`",
                       ExitCode::no_device);
   }
-  return std::make_shared<FittedModel>(FitFile::load(path), device, topology,
-                                       make_analytic(device, topology));
+  return std::make_shared<FittedModel>(FitFile::load(path), device, topology, make_analytic(device, topology),
+                                       kernels);
 }
 
 const Registration<CostModels> fitted{
-    "fitted", "closed forms times efficiency surfaces, fitted on measured kernels (fit.json)", make_fitted};
+    "fitted", "closed forms times efficiency surfaces, fitted on measured kernels (fit.json)",
+    [](const DeviceProfile& d, const Topology& t, const std::string& fit) { return make_fitted(d, t, fit); }};
 
 }  // namespace orrery

@@ -32,8 +32,11 @@ std::uint64_t hash_dims(std::span<const double> dims, std::size_t skip) {
 
 }  // namespace
 
-MeasuredModel::MeasuredModel(const std::string& folder, KernelCostModelPtr backing)
-    : backing_(std::move(backing)) {
+MeasuredModel::MeasuredModel(const std::string& folder, KernelCostModelPtr backing,
+                             const EngineKernelFactors& factors, Kernels kernels)
+    : backing_(std::move(backing)),
+      factors_(kernels == Kernels::of_engines ? EngineFactors(factors) : EngineFactors()),
+      kernels_(kernels) {
   std::map<const KernelClass*, std::vector<MeasuredRow>> rows;
   for (const auto& path : csv_files(folder)) {
     MeasuredTable table = read_measured_table(path);
@@ -78,7 +81,7 @@ KernelTime MeasuredModel::price(const KernelCall& call) const {
   const Table& table = found->second;
   const std::span<const double> dims(call.dims.data(), table.dims);
   if (const auto it = table.exact.find(hash_dims(dims, kNone)); it != table.exact.end()) {
-    return {Seconds(it->second), Provenance::measured};
+    return as_engine(call, {Seconds(it->second), Provenance::measured});
   }
   double sum = 0, weights = 0;
   for (std::size_t a = 0; a < table.dims; ++a) {
@@ -95,7 +98,15 @@ KernelTime MeasuredModel::price(const KernelCall& call) const {
     weights += 1 / (gap * gap);
   }
   if (weights == 0) return backing_->price(call);
-  return {Seconds(std::exp(sum / weights)), Provenance::interpolated};
+  return as_engine(call, {Seconds(std::exp(sum / weights)), Provenance::interpolated});
+}
+
+KernelTime MeasuredModel::as_engine(const KernelCall& call, KernelTime timed) const {
+  timed.time = timed.time * factors_.of(call.cls);
+  if (kernels_ == Kernels::of_engines && quantises_input(call)) {
+    timed.time = timed.time + price(input_quantisation(call)).time;
+  }
+  return timed;
 }
 
 ClassError MeasuredModel::error(const KernelClass& cls, Provenance provenance) const {
@@ -127,24 +138,33 @@ bool has_measured_rows(const std::string& folder) {
   return !csv_files(folder).empty();
 }
 
-KernelCostModelPtr make_measured(const std::string& folder, KernelCostModelPtr backing) {
-  return std::make_shared<MeasuredModel>(folder, std::move(backing));
+KernelCostModelPtr make_measured(const std::string& folder, KernelCostModelPtr backing,
+                                 const EngineKernelFactors& factors, Kernels kernels) {
+  return std::make_shared<MeasuredModel>(folder, std::move(backing), factors, kernels);
 }
 
-namespace {
-KernelCostModelPtr make_registered(const DeviceProfile& device, const Topology& topology,
-                                   const std::string& fit) {
-  const std::string folder = fit.empty() ? device.folder + "/measured" : fit;
-  if (!has_measured_rows(folder)) {
-    throw ConfigError("no measured kernels for '" + device.name + "': " + folder + " holds no .csv",
+KernelCostModelPtr make_measured(const DeviceProfile& device, const Topology& topology,
+                                 const std::string& folder, Kernels kernels) {
+  const std::string rows = folder.empty() ? device.folder + "/measured" : folder;
+  if (!has_measured_rows(rows)) {
+    throw ConfigError("no measured kernels for '" + device.name + "': " + rows + " holds no .csv",
                       "use --cost-model fitted or analytic", ExitCode::no_device);
   }
-  const bool has_fit = fs::exists(device.folder + "/fit.json");
-  return make_measured(folder, has_fit ? make_fitted(device, topology, "") : make_analytic(device, topology));
+  const std::string fit = device.folder + "/fit.json";
+  if (!fs::exists(fit)) return make_measured(rows, make_analytic(device, topology), {}, kernels);
+  return make_measured(rows, make_fitted(device, topology, "", kernels),
+                       FitFile::load(fit).engine_kernel_factor, kernels);
 }
-}  // namespace
 
 const Registration<CostModels> measured{
-    "measured", "our own kernel timings, interpolated; the fit where there is none", make_registered};
+    "measured", "our own kernel timings, interpolated; the fit where there is none",
+    [](const DeviceProfile& d, const Topology& t, const std::string& folder) {
+      return make_measured(d, t, folder, Kernels::of_engines);
+    }};
+const Registration<CostModels> measured_raw{
+    "measured-raw", "as measured, without engine kernel factors: our own kernels, for our own engine",
+    [](const DeviceProfile& d, const Topology& t, const std::string& folder) {
+      return make_measured(d, t, folder, Kernels::as_timed);
+    }};
 
 }  // namespace orrery

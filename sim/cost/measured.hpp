@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cost/engine_factor.hpp"
 #include "cost/kernel_cost_model.hpp"
 #include "cost/measured_table.hpp"
 
@@ -19,7 +20,10 @@ namespace orrery {
 class MeasuredModel final : public KernelCostModel {
  public:
   /// Reads every *.csv of `folder`. Errors: ConfigError with file and line.
-  MeasuredModel(const std::string& folder, KernelCostModelPtr backing);
+  /// Prices are multiplied by the engine's kernel factors, and fp8 GEMMs quantise their input as engines'
+  /// do, unless `kernels` asks for our kernels as they were timed.
+  MeasuredModel(const std::string& folder, KernelCostModelPtr backing, const EngineKernelFactors& factors,
+                Kernels kernels);
   KernelTime price(const KernelCall& call) const override;
   ClassError error(const KernelClass& cls, Provenance provenance) const override;
   std::vector<CalibratedRange> ranges(const KernelCall& like) const override;
@@ -44,11 +48,21 @@ class MeasuredModel final : public KernelCostModel {
 
   std::map<Key, Table> tables_;
   std::vector<std::string> sources_;
+  KernelTime as_engine(const KernelCall& call, KernelTime timed) const;
+
   KernelCostModelPtr backing_;
+  EngineFactors factors_;
+  Kernels kernels_;
 };
 
 /// Whether the folder exists and holds a .csv.
 bool has_measured_rows(const std::string& folder);
-KernelCostModelPtr make_measured(const std::string& folder, KernelCostModelPtr backing);
+KernelCostModelPtr make_measured(const std::string& folder, KernelCostModelPtr backing,
+                                 const EngineKernelFactors& factors = {},
+                                 Kernels kernels = Kernels::of_engines);
+/// The device's measured rows over its fit, or over the datasheet where it has none. Errors: ConfigError
+/// (no_device) when `folder` ("" = the device's own) holds no rows.
+KernelCostModelPtr make_measured(const DeviceProfile& device, const Topology& topology,
+                                 const std::string& folder, Kernels kernels);
 
 }  // namespace orrery

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "calibration/engine_factor.hpp"
 #include "calibration/fit.hpp"
 #include "calibration/fit_merge.hpp"
 #include "calibration/holdout.hpp"
@@ -173,6 +174,52 @@ TEST_CASE("does a fit of new rows keep what only the earlier one knew?") {
   REQUIRE(fitted.sources.size() == 2);
   CHECK(fitted.sources[1].file == "sampling.csv");
   CHECK(fitted.errors.contains("sampling"));
+}
+
+TEST_CASE(
+    "where our kernel is slower than an engine's, is an engine's time predicted, and ours on request?") {
+  const Tables own("slow"), published("engine");
+  const auto ours = [](double m, double n, double k) {
+    return 1.25 * (5e-6 + 2 * m * n * k / 5e14 + n * k / 1e12);
+  };
+  own.add("gemm.csv", gemm_table("bf16,bf16", ours));
+  std::string theirs = "# source: an engine's table\nm,n,k,gemm_dtype,latency\n";
+  for (double m = 1; m <= 4096; m *= 2) {
+    for (double n = 1024; n <= 16384; n *= 4) {
+      for (double k = 1024; k <= 8192; k *= 2)
+        theirs += fmt::format("{},{},{},bfloat16,{:.6e}\n", m, n, k, 1e3 * ours(m, n, k) / 1.25);
+    }
+  }
+  const std::string table = published.add("published.csv", theirs);
+  FitFile fitted = fit(device(), own.read());
+  fitted.engine_kernel_factor = engine_factors(device(), fitted, read_kernel_rows({table}));
+  REQUIRE(fitted.engine_kernel_factor.contains("gemm"));
+  const auto& f = fitted.engine_kernel_factor.at("gemm");
+  CHECK(f.factor == Approx(0.8).epsilon(0.03));
+  CHECK(f.source == "published.csv: an engine's table");
+  CHECK(f.p10 <= f.factor);
+  CHECK(f.factor <= f.p90);
+  const auto again = FitFile::load(own.add("fit.json", fitted.to_json()));
+  const auto call = make_call(kGemm, {256, 4096, 4096}, DType::bf16, DType::bf16);
+  const FittedModel engines = model_of(again);
+  const FittedModel raw(again, device(), {}, make_analytic(device(), {}), Kernels::as_timed);
+  CHECK(engines.price(call).time.value == Approx(f.factor * raw.price(call).time.value).epsilon(1e-4));
+  CHECK(raw.price(call).time.value == Approx(ours(256, 4096, 4096)).epsilon(0.15));
+  const auto head = make_call(kLmHead, {256, 4096, 4096}, DType::bf16, DType::bf16);
+  CHECK(engines.price(head).time.value == Approx(engines.price(call).time.value));
+}
+
+TEST_CASE("is an engine's fp8 GEMM charged for quantising its input, which ours was not timed with?") {
+  const Tables t("fp8");
+  t.add("gemm.csv", gemm_table("fp8,fp8", [](double m, double n, double k) {
+          return 5e-6 + 2 * m * n * k / 9e14 + n * k / 2e12;
+        }));
+  const FitFile fitted = fit(device(), t.read());
+  const auto call = make_call(kGemm, {1024, 4096, 4096}, DType::fp8, DType::fp8);
+  const FittedModel raw(fitted, device(), {}, make_analytic(device(), {}), Kernels::as_timed);
+  const double quantisation = raw.price(input_quantisation(call)).time.value;
+  CHECK(quantisation > 0);
+  CHECK(model_of(fitted).price(call).time.value == Approx(raw.price(call).time.value + quantisation));
 }
 
 TEST_CASE("are rows too few to fit left to the measured model, saying so?") {

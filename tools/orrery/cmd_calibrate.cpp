@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "calibration/accuracy_page.hpp"
+#include "calibration/engine_factor.hpp"
 #include "calibration/fit.hpp"
 #include "calibration/fit_merge.hpp"
 #include "command.hpp"
@@ -26,6 +27,7 @@ void write_file(const std::string& path, const std::string& text) {
 
 int fit(const std::vector<std::string>& args) {
   std::string device_name, out, lender;
+  std::vector<std::string> engine_tables;
   bool update = false;
   std::vector<std::string> rows;
   Options options("calibrate fit",
@@ -34,6 +36,8 @@ int fit(const std::vector<std::string>& args) {
       .value("device", device_name, "GPU", "the device the rows were measured on")
       .value("rows", rows, "FILE", "a kernel table, or a folder of them; may be given several times")
       .value("borrow-from", lender, "GPU", "take the classes these rows lack from this device's fit, scaled")
+      .value("engine-tables", engine_tables, "FILE",
+             "published tables of engines' kernels, to compare ours with (engine kernel factors)")
       .flag("update", update, "keep from the device's present fit the classes and formats these rows lack")
       .value("out", out, "FILE", "where to write (default: fit.json in the device's folder)")
       .positionals("FILE", rows, "more kernel tables");
@@ -47,6 +51,10 @@ int fit(const std::vector<std::string>& args) {
   const auto kernel_rows = calibrate::read_kernel_rows(rows);
   for (const auto& note : kernel_rows.notes) fmt::print(stderr, "note: {}\n", note);
   FitFile fitted = calibrate::fit(device, kernel_rows);
+  if (!engine_tables.empty()) {
+    fitted.engine_kernel_factor =
+        calibrate::engine_factors(device, fitted, calibrate::read_kernel_rows(engine_tables));
+  }
   const std::string present = device.folder + "/fit.json";
   if (update && fs::exists(present)) calibrate::keep_missing(fitted, FitFile::load(present));
   if (!lender.empty()) {
@@ -60,7 +68,10 @@ int fit(const std::vector<std::string>& args) {
     std::printf("%s", text.c_str());
     return 0;
   }
-  if (!options.output().quiet) print_held_out(fitted);
+  if (!options.output().quiet) {
+    print_held_out(fitted);
+    for (const auto& line : describe(fitted.engine_kernel_factor)) fmt::print("{}\n", line);
+  }
   fmt::print("wrote {}\n", out);
   return 0;
 }
@@ -87,7 +98,7 @@ int report(const std::vector<std::string>& args) {
 int run(const std::vector<std::string>& args) {
   return dispatch("calibrate", "Kernel times: fit them on measured rows, and see how far off they are.",
                   {{"collect", "time every kernel on this machine's GPU", calibrate_collect},
-       {"fit", "measured rows to fit.json, with held-out errors", fit},
+                   {"fit", "measured rows to fit.json, with held-out errors", fit},
                    {"show", "sources and held-out errors of one device's fit", calibrate_show},
                    {"report", "held-out errors of all devices as a page", report},
                    {"coverage", "shapes a workload needs, and what is measured", calibrate_coverage}},

@@ -65,6 +65,7 @@ int calibrate_show(const std::vector<std::string>& args) {
   fmt::print("{}\n", fitted.device);
   print_sources(fitted, true);
   print_sources(fitted, false);
+  for (const auto& line : describe(fitted.engine_kernel_factor)) fmt::print("{}\n", line);
   fmt::print("\n");
   print_held_out(fitted);
   return 0;

@@ -87,6 +87,9 @@ std::string notes(const StepQuestion& q, const Deployment& server) {
     out += fmt::format(" The KV cache holds {} tokens: this set needs {}.\n", grouped(server.kv.tokens()),
                        grouped(q.batch * q.ctx));
   }
+  for (const auto& line : server.cost->sources()) {
+    if (line.rfind("engine kernel factor", 0) == 0) out += " " + line + "\n";
+  }
   return out;
 }
 
