@@ -3,6 +3,7 @@
 #include "attention_decode.hpp"
 #include "attention_decode_kernel.cuh"
 #include "attention_merge.hpp"
+#include "attention_reference.hpp"
 #include "base/error.hpp"
 #include "component.hpp"
 #include "ops/kernel_classes.hpp"
@@ -38,8 +39,10 @@ bool with_decode_kernel(DType format, int head_dim, F&& f) {
 
 std::size_t attention_decode_shared_bytes(DType kv_format, int head_dim) {
   std::size_t bytes = 0;
-  with_decode_kernel(kv_format, head_dim,
-                     [&](auto zero, auto dim) { bytes = DecodeShape<decltype(zero), dim()>::kSharedBytes; });
+  with_decode_kernel(kv_format, head_dim, [&](auto zero, auto dim) {
+    using S = DecodeShape<decltype(zero), dim()>;
+    bytes = S::kSharedBytes + S::kStaticBytes;
+  });
   return bytes;
 }
 
@@ -139,28 +142,16 @@ class DecodeInstance final : public Instance {
     return all;
   }
 
-  /// One head of one sequence: all scores, their softmax, the weighted sum of the values.
   void append_row(std::vector<double>& out, const std::vector<double>& q, const PagedCache::Host& cache,
                   int seq, int head) const {
     const int dim = args_.kv.head_dim, kv_head = head / (args_.heads / args_.kv.kv_heads);
     const int context = cache_.contexts()[static_cast<std::size_t>(seq)];
     const int start = args_.window > 0 ? std::max(0, context - args_.window) : 0;
     const double* row = q.data() + static_cast<std::ptrdiff_t>(seq * args_.heads + head) * dim;
-    std::vector<double> weights;
-    double most = -INFINITY, sum = 0;
-    for (int key = start; key < context; ++key) {
-      double score = 0;
-      for (int i = 0; i < dim; ++i) score += row[i] * cache.k(seq, key, kv_head, i);
-      weights.push_back(score * static_cast<double>(args_.scale));
-      most = std::max(most, weights.back());
-    }
-    for (double& w : weights) w = std::exp(w - most), sum += w;
-    for (int i = 0; i < dim; ++i) {
-      double y = 0;
-      for (int key = start; key < context; ++key)
-        y += weights[static_cast<std::size_t>(key - start)] / sum * cache.v(seq, key, kv_head, i);
-      out.push_back(y);
-    }
+    append_attention(
+        out, {row, static_cast<std::size_t>(dim)}, dim, {start, context}, static_cast<double>(args_.scale),
+        [&](int key, int i) { return cache.k(seq, key, kv_head, i); },
+        [&](int key, int i) { return cache.v(seq, key, kv_head, i); });
   }
 
   PagedCache cache_;

@@ -29,7 +29,7 @@ void attention_decode(const AttentionDecodeArgs& args, StreamRef stream);
 int attention_decode_splits(int seqs, int heads, int kv_heads, int max_keys, int sm_count);
 std::size_t attention_decode_workspace(int seqs, int heads, int head_dim, int splits);  ///< in floats
 
-/// Dynamic shared memory of a block: what a device must offer. 0: no kernel for this format and head_dim.
+/// Shared memory of a block, which a device must offer. 0: there is no kernel for this format and head_dim.
 std::size_t attention_decode_shared_bytes(DType kv_format, int head_dim);
 
 }  // namespace orrery::kernels

@@ -29,10 +29,11 @@ struct DecodeShape {
   static constexpr int kChunks = kv_bytes<T>(dim) / 16;         // 16-byte parts of a row
   static constexpr int kMatrixBytes = kKeys * kChunks * 16;     // K or V of a step
   static constexpr int kStageBytes = 2 * kMatrixBytes + (kScaledPerToken<T> ? 2 * kKeys * 4 : 0);
-  static constexpr int kStages = std::clamp(24 * 1024 / kStageBytes, 2, 4);
+  static constexpr int kStages = std::clamp(17 * 1024 / kStageBytes, 2, 4);  // some 64 KiB a block
   static constexpr int kOutStride = dim + 8;  // floats; for the warps' outputs in the end, over the stages
-  static constexpr int kSharedBytes =
-      std::max(kWarps * kStages * kStageBytes, kWarps* kDecodeRows* kOutStride * 4);
+  static constexpr int kOutBytes = kWarps * kDecodeRows * kOutStride * 4;
+  static constexpr int kSharedBytes = std::max(kWarps * kStages * kStageBytes, kOutBytes);
+  static constexpr int kStaticBytes = dim * 32 + kWarps * kDecodeRows * 8;  // queries; largest scores, sums
   static_assert(kDecodeLeastKeys % kTileKeys == 0);
 };
 
