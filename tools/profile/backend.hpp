@@ -12,8 +12,8 @@ namespace orrery::profile {
 
 /// Errors: ConfigError (no_device) with a sentence for people when nothing can be measured here.
 void require_device();
-/// CUPTI's timer where it starts, CUDA events elsewhere.
-std::unique_ptr<Meter> make_meter();
+/// CUPTI's timer where it starts; CUDA events elsewhere, and `note` says why.
+std::unique_ptr<Meter> make_meter(std::string& note);
 std::unique_ptr<Counters> make_counters();
 /// Of the GPU that is measured: "0000:3b:00.0".
 std::string pci_bus_id();

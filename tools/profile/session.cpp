@@ -165,7 +165,9 @@ int collect(const Settings& settings) {
   const DeviceInfo device = kernels::device_info();
   Progress progress(settings.quiet, settings.budget_s);
   const auto sensors = make_sensors(pci_bus_id());
-  const auto meter = make_meter();
+  std::string note;
+  const auto meter = make_meter(note);
+  if (!note.empty()) progress.say(note);
   const auto counters = make_counters();
   Bench bench(bench_settings(settings), *meter, *sensors, *counters);
   const Readings clocks = bench.spin_up();

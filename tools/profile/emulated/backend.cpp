@@ -11,7 +11,7 @@ void require_device() {
       ExitCode::no_device);
 }
 
-std::unique_ptr<Meter> make_meter() {
+std::unique_ptr<Meter> make_meter(std::string&) {
   require_device();
   return nullptr;
 }
