@@ -90,6 +90,7 @@ void keep_missing(FitFile& to, const FitFile& earlier) {
   keep(to.row_kernels, earlier.row_kernels, kept);
   keep(to.generic, earlier.generic, kept);
   to.engine_kernel_factor.insert(earlier.engine_kernel_factor.begin(), earlier.engine_kernel_factor.end());
+  if (!to.energy) to.energy = earlier.energy;
   std::set<std::pair<std::string, std::string>> judged;
   for (const auto& h : to.held_out) judged.insert({h.kernel_class, h.dtype});
   for (const auto& h : earlier.held_out) {

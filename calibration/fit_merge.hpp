@@ -11,8 +11,8 @@ void borrow_missing(FitFile& to, const DeviceProfile& to_device, const FitFile& 
                     const DeviceProfile& from_device);
 
 /// Gives `to` what it lacks and an earlier fit of the same device has: classes, formats and rank counts, with
-/// their sources, held-out rows, errors and engine kernel factors. Of an error that both know the larger
-/// stays.
+/// their sources, held-out rows, errors, engine kernel factors and energy. Of an error that both know the
+/// larger stays.
 void keep_missing(FitFile& to, const FitFile& earlier);
 
 }  // namespace orrery::calibrate

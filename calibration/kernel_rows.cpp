@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/quantile.hpp"
 #include "calibration/csv_table.hpp"
+#include "calibration/fit_energy.hpp"
 #include "calibration/own_rows.hpp"
 #include "cost/measured_table.hpp"
 
@@ -177,6 +178,7 @@ KernelRows read_kernel_rows(const std::vector<std::string>& files_or_folders) {
     published_tables.push_back(std::move(rows));
   }
   KernelRows out = merged(published_tables, own);
+  out.energy = fit_energy(own);
   reduce_repeats(out.gemm, [](const GemmRow& r) { return std::tuple(r.dtype, r.m, r.n, r.k, r.stored); });
   const auto attention = [](const AttentionRow& r) {
     return std::tuple(r.head_dim, r.window, r.heads, r.kv_heads, r.batch, r.length, r.kv_dtype, r.dims);

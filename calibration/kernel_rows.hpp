@@ -59,7 +59,8 @@ struct KernelRows {
   std::vector<RowKernelRow> row_kernels;
   std::vector<GenericRow> generic;
   std::vector<FitSource> sources;
-  std::vector<std::string> notes;  ///< what was left out, and why: for people
+  std::optional<EnergyFit> energy;  ///< from those of our own rows that tell their power
+  std::vector<std::string> notes;   ///< what was left out, and why: for people
 };
 
 /// Reads kernel tables, telling them apart by their header: aiconfigurator's GEMM, attention, NCCL and custom

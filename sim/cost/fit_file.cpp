@@ -157,6 +157,26 @@ void read_engine_factors(JsonView& v, FitFile& f) {
   }
 }
 
+void read_energy(JsonView& v, FitFile& f) {
+  auto e = v.object_if("energy");
+  if (!e) return;
+  EnergyFit fit;
+  fit.idle_w = e->number("idle_w");
+  fit.dram_j_per_byte = e->number("dram_j_per_byte");
+  fit.vector_j_per_flop = e->number("vector_j_per_flop");
+  auto tensor = e->object("tensor_j_per_flop");
+  for (const auto& key : tensor.keys()) {
+    fit.tensor_j_per_flop[static_cast<std::size_t>(parse_dtype(key))] = tensor.number(key);
+  }
+  tensor.finish();
+  fit.rows = e->integer("rows");
+  fit.median_abs = e->number("median_abs");
+  fit.p90_abs = e->number("p90_abs");
+  fit.source = e->text("source");
+  e->finish();
+  f.energy = std::move(fit);
+}
+
 void read_quality(JsonView& v, FitFile& f) {
   for (auto& s : v.objects("sources")) {
     f.sources.push_back({s.text("file"), s.text("source"), s.integer("rows"), s.boolean_or("own", false),
@@ -204,6 +224,7 @@ FitFile FitFile::load(const std::string& path) {
   read_lines(v, f);
   read_generic(v, f);
   read_engine_factors(v, f);
+  read_energy(v, f);
   v.finish();
   return f;
 }

@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cost/energy_fit.hpp"
 #include "cost/engine_factor.hpp"
 #include "cost/generic_fit.hpp"
 #include "cost/kernel_cost_model.hpp"
@@ -117,6 +119,7 @@ struct FitFile {
   std::map<std::string, ClassError> errors;  ///< by kernel class, inside the fitted range
   std::vector<HeldOut> held_out;
   EngineKernelFactors engine_kernel_factor;  ///< of classes fitted on our own rows
+  std::optional<EnergyFit> energy;           ///< where power was measured
 
   /// Errors: ConfigError with file and key.
   static FitFile load(const std::string& path);

@@ -185,6 +185,23 @@ void add_engine_factors(const FitFile& f, Ordered& o) {
                                       {"p90", rounded(e.p90)}};
   }
 }
+
+void add_energy(const FitFile& f, Ordered& o) {
+  if (!f.energy) return;
+  Ordered tensor = Ordered::object();
+  for (std::size_t t = 0; t < f.energy->tensor_j_per_flop.size(); ++t) {
+    const double j = f.energy->tensor_j_per_flop[t];
+    if (j > 0) tensor[std::string(name(static_cast<DType>(t)))] = rounded(j);
+  }
+  o["energy"] = {{"idle_w", rounded(f.energy->idle_w)},
+                 {"dram_j_per_byte", rounded(f.energy->dram_j_per_byte)},
+                 {"vector_j_per_flop", rounded(f.energy->vector_j_per_flop)},
+                 {"tensor_j_per_flop", tensor},
+                 {"rows", f.energy->rows},
+                 {"median_abs", rounded(f.energy->median_abs)},
+                 {"p90_abs", rounded(f.energy->p90_abs)},
+                 {"source", f.energy->source}};
+}
 }  // namespace
 
 std::string FitFile::to_json() const {
@@ -200,6 +217,7 @@ std::string FitFile::to_json() const {
   add_kernels(*this, o);
   add_generic(*this, o);
   add_engine_factors(*this, o);
+  add_energy(*this, o);
   std::string text;
   write(o, 0, text);
   return text + "\n";

@@ -222,6 +222,32 @@ TEST_CASE("is an engine's fp8 GEMM charged for quantising its input, which ours 
   CHECK(model_of(fitted).price(call).time.value == Approx(raw.price(call).time.value + quantisation));
 }
 
+TEST_CASE("are joules per FLOP and per byte found from the power of rows?") {
+  constexpr double kIdleW = 90, kFlop = 4e-13, kByte = 1.5e-11;
+  const Tables t("energy");
+  std::string text = "# class: gemm\nm,n,k,dtype,weight_dtype,time_s,power_w,dram_bytes\n";
+  for (double m : {1., 16., 256., 4096.}) {
+    for (double n : {1024., 4096., 8192.}) {
+      for (double k : {1024., 2048., 8192., 14336.}) {
+        const Work w = make_call(kGemm, {m, n, k}, DType::bf16, DType::bf16).work;
+        const double seconds = 5e-6 + w.tensor_flops / 5e14 + w.hbm_bytes() / 2e12,
+                     dram = 1.1 * w.hbm_bytes();
+        const double watts = kIdleW + (kFlop * w.tensor_flops + kByte * dram) / seconds;
+        text += fmt::format("{},{},{},bf16,bf16,{:.9e},{:.6f},{:.6e}\n", m, n, k, seconds, watts, dram);
+      }
+    }
+  }
+  t.add("gemm.csv", text);
+  const auto energy = t.read().energy;
+  REQUIRE(energy);
+  CHECK(energy->rows == 48);
+  CHECK(energy->idle_w == Approx(kIdleW).epsilon(0.01));
+  CHECK(energy->tensor_j_per_flop[static_cast<int>(DType::bf16)] == Approx(kFlop).epsilon(0.01));
+  CHECK(energy->dram_j_per_byte == Approx(kByte).epsilon(0.01));
+  CHECK(energy->tensor_j_per_flop[static_cast<int>(DType::fp8)] == 0);
+  CHECK(energy->p90_abs < 0.01);
+}
+
 TEST_CASE("are rows too few to fit left to the measured model, saying so?") {
   const Tables t("few");
   t.add("sampling.csv",

@@ -31,6 +31,16 @@ void print_sources(const FitFile& f, bool own) {
     if (s.own == own) fmt::print("  {:>6} rows  {} ({})\n", s.rows, s.file, s.source);
   }
 }
+void print_energy(const EnergyFit& e) {
+  fmt::print("energy: {:.0f} W idle, {:.3g} pJ per DRAM byte", e.idle_w, 1e12 * e.dram_j_per_byte);
+  for (std::size_t t = 0; t < e.tensor_j_per_flop.size(); ++t) {
+    const double j = e.tensor_j_per_flop[t];
+    if (j > 0) fmt::print(", {:.3g} pJ per {} FLOP", 1e12 * j, name(static_cast<DType>(t)));
+  }
+  if (e.vector_j_per_flop > 0) fmt::print(", {:.3g} pJ per vector FLOP", 1e12 * e.vector_j_per_flop);
+  fmt::print("; off by {:.1f}% in the median, {:.1f}% at p90, on {} rows of {}\n", 100 * e.median_abs,
+             100 * e.p90_abs, e.rows, e.source);
+}
 }  // namespace
 
 void print_held_out(const FitFile& f) {
@@ -66,6 +76,7 @@ int calibrate_show(const std::vector<std::string>& args) {
   print_sources(fitted, true);
   print_sources(fitted, false);
   for (const auto& line : describe(fitted.engine_kernel_factor)) fmt::print("{}\n", line);
+  if (fitted.energy) print_energy(*fitted.energy);
   fmt::print("\n");
   print_held_out(fitted);
   return 0;
