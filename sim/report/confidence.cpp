@@ -39,6 +39,8 @@ Sensitivity sensitivity(const Summary& s) {
   // proportional to step times; in an open loop they grow without bound towards saturation.
   const bool all_at_once = s.info.request_rate && std::isinf(*s.info.request_rate);
   const bool open_loop = !s.info.max_concurrency && !all_at_once;
+  // What arrives in an open loop is served, but the time after the last arrival is the server's.
+  if (s.duration_s > 0) out.throughput = s.drain_s / s.duration_s;
   if (!open_loop || s.stability.unstable) out.throughput = 1;
   const double rho = s.stability.unstable ? 1 : occupancy(s);
   const double amplified = open_loop ? std::min(kMostAmplified, 1 / std::max(1e-9, 1 - rho)) : 1;

@@ -12,7 +12,8 @@ namespace orrery {
 /// `engine_log_sigma` the engine's part of it. TTFT's front end has none. Time in the queue has more in an
 /// open loop: a wait like rho/(1 - rho) changes 1/(1 - rho) times as much as the step time (capped at 10),
 /// rho being the occupancy of the busiest of what a request waits for: GPU time for prompts, batch slots, KV
-/// blocks. Throughput follows the step time only where the server sets the pace.
+/// blocks. Throughput follows the step time where the server sets the pace: in closed loops, beyond
+/// saturation, and after the last arrival.
 void add_confidence(Summary& summary, const TimeShares& shares, const KernelCostModel& cost,
                     double engine_log_sigma, double level = 0.9);
 

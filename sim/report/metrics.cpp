@@ -221,6 +221,7 @@ void Metrics::Impl::fill_throughput(Summary& s) const {
   s.total_input_tokens = input_tokens, s.total_output_tokens = output_tokens;
   s.cached_tokens = cached_tokens;
   s.duration_s = std::max(0.0, to_seconds(last_done - start_of_run()).value);
+  if (arrivals > 0) s.drain_s = std::clamp(to_seconds(last_done - last_arrival).value, 0.0, s.duration_s);
   const auto rate = [&](std::int64_t count) {
     return s.duration_s > 0 ? static_cast<double>(count) / s.duration_s : 0.0;
   };

@@ -94,6 +94,7 @@ struct Summary {
 
   // Under vLLM's names. Counted requests are those not excluded as warm-up.
   double duration_s = 0;  ///< from the start of the run (or the end of the warm-up) to the last completion
+  double drain_s = 0;     ///< the part of it after the last arrival
   std::int64_t completed = 0, failed = 0;
   std::int64_t total_input_tokens = 0, total_output_tokens = 0;
   double request_throughput = 0;

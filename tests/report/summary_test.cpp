@@ -145,7 +145,13 @@ TEST_CASE("are waits near saturation less sure than steps, and those of a closed
   const double step = 1.6449 * 0.1;
   s.info.request_rate = 5;
   CHECK(log_width() == Approx(step * (0.6 * 5 + 0.3)).epsilon(1e-3));
+  s.duration_s = 50, s.drain_s = 0;
+  log_width();
   CHECK(s.request_throughput_interval->low == Approx(s.request_throughput));  // what arrives is served
+  s.drain_s = 20;  // but a queue that is worked off for 40% of the run takes as long as its steps do
+  log_width();
+  CHECK(std::log(s.request_throughput / s.request_throughput_interval->low) ==
+        Approx(step * 0.4).epsilon(1e-3));
   s.info.max_concurrency = 64;
   CHECK(log_width() == Approx(step * 0.9).epsilon(1e-3));
 }
