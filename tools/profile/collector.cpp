@@ -46,10 +46,9 @@ double Collector::run(const Job& job) {
     progress_.say(fmt::format("skipped {}: {}", what, why));
   };
   const double start = progress_.seconds();
-  if (const auto why = unsupported(job, device_)) {
-    ++outcome_.skipped;
-    return 0;
-  }
+  if (unsupported(job, device_)) return ++outcome_.skipped, 0.0;
+  if (lost_.has(job)) return skip("the GPU was lost in it before (lost.txt)"), 0.0;
+  watchdog_.start(job);
   try {
     const Measurement m = bench_.measure(job);
     tables_.append(job, m);
@@ -60,9 +59,10 @@ double Collector::run(const Job& job) {
     }
   } catch (const kernels::DeviceError& e) {
     if (e.lost) {
+      lost_.add(job);
       throw ConfigError(fmt::format("the GPU was lost while measuring {} ({}); {} new rows are whole in {}",
                                     what, e.what(), outcome_.measured, tables_.folder()),
-                        "reset it if it does not come back; the same command goes on from there",
+                        "the same command goes on without this case; reset the GPU if it stays away",
                         ExitCode::no_device);
     }
     skip(e.out_of_memory ? "out of device memory" : e.what());
@@ -74,6 +74,7 @@ double Collector::run(const Job& job) {
     outcome_.wrong.push_back(what + ": " + e.what());
     progress_.say("WRONG " + outcome_.wrong.back());
   }
+  watchdog_.stop();
   return progress_.seconds() - start;
 }
 

@@ -7,6 +7,7 @@
 #include "active_sampling.hpp"
 #include "bench.hpp"
 #include "dram_report.hpp"
+#include "lost_cases.hpp"
 #include "plan.hpp"
 #include "progress.hpp"
 #include "shapes.hpp"
@@ -23,9 +24,14 @@ struct Outcome {
 /// Measures case after case into the tables, until the plan or the time is over.
 class Collector {
  public:
-  Collector(Bench& bench, Tables& tables, Progress& progress, const kernels::DeviceInfo& device,
-            std::optional<double> budget_s)
-      : bench_(bench), tables_(tables), progress_(progress), device_(device), budget_s_(budget_s) {}
+  Collector(Bench& bench, Tables& tables, LostCases& lost, Progress& progress,
+            const kernels::DeviceInfo& device, std::optional<double> budget_s)
+      : bench_(bench),
+        tables_(tables),
+        lost_(lost),
+        progress_(progress),
+        device_(device),
+        budget_s_(budget_s) {}
 
   /// Errors: ConfigError (no_device) when the GPU is lost, ConfigError when a row cannot be written.
   void sweep(Plan plan);
@@ -37,6 +43,7 @@ class Collector {
   const std::vector<CountedBytes>& counted() const { return counted_; }
 
  private:
+  static constexpr double kPatience_s = 60;  ///< with a case that should take one
   bool over();
   /// Seconds it took; 0 when there was nothing to do.
   double run(const Job& job);
@@ -44,9 +51,11 @@ class Collector {
 
   Bench& bench_;
   Tables& tables_;
+  LostCases& lost_;
   Progress& progress_;
   kernels::DeviceInfo device_;
   std::optional<double> budget_s_;
+  Watchdog watchdog_{kPatience_s, lost_};
   Outcome outcome_;
   std::vector<CountedBytes> counted_;
   std::vector<std::string> failed_;  ///< keys not to be proposed again

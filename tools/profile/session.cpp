@@ -13,6 +13,7 @@
 #include "compare.hpp"
 #include "dram_report.hpp"
 #include "dry_meter.hpp"
+#include "lost_cases.hpp"
 #include "provenance.hpp"
 #include "queues.hpp"
 
@@ -112,34 +113,57 @@ int dry_run(const Settings& settings) {
   bench.spin_up();
   const auto components = chosen_components(settings.only, device);
   const CaseFinder finder(components, device);
-  Collector collector(bench, tables, progress, device, settings.budget_s);
+  LostCases lost(tables.folder());
+  Collector collector(bench, tables, lost, progress, device, settings.budget_s);
   collector.sweep(plan_of(settings, components, device, finder, progress));
   if (collector.outcome().measured > 0) collector.sample_actively(finder, kRehearsedGaps);
   fmt::print("dry run: nothing was measured. ");
   return report(collector.outcome(), tables);
 }
 
+/// The check cases of one component; false when one differs from its reference.
+bool is_correct(const std::string& name, const DeviceInfo& device, Progress& progress,
+                std::vector<std::string>& wrong) {
+  const kernels::Component& component = *Registry<kernels::Components>::find(name).make;
+  bool correct = true;
+  for (const auto& c : component.checks()) {
+    if (component.unsupported(c, device)) continue;
+    const auto instance = component.make(c);
+    kernels::synchronize_device();
+    instance->launch(nullptr);
+    const kernels::Check check = instance->check();
+    if (check.passed()) continue;
+    correct = false;
+    wrong.push_back(fmt::format("{}: {}: error {:.2e}, tolerance {:.0e}", name, describe(c), check.error,
+                                check.tolerance));
+    progress.say("WRONG " + wrong.back());
+  }
+  return correct;
+}
+
 /// --check: the components whose results are right on this GPU.
+/// Errors: ConfigError (no_device) when one takes the GPU down; it is left out of the next run.
 std::vector<std::string> correct_components(const std::vector<std::string>& components,
-                                            const DeviceInfo& device, Progress& progress,
+                                            const DeviceInfo& device, LostCases& lost, Progress& progress,
                                             std::vector<std::string>& wrong) {
   std::vector<std::string> good;
-  for (const auto& name : components) {
-    const kernels::Component& component = *Registry<kernels::Components>::find(name).make;
-    const std::size_t before = wrong.size();
-    for (const auto& c : component.checks()) {
-      if (component.unsupported(c, device)) continue;
-      progress.show("checking " + name + ": " + describe(c), good.size(), components.size() - good.size());
-      const auto instance = component.make(c);
-      kernels::synchronize_device();
-      instance->launch(nullptr);
-      const kernels::Check check = instance->check();
-      if (check.passed()) continue;
-      wrong.push_back(fmt::format("{}: {}: error {:.2e}, tolerance {:.0e}", name, describe(c), check.error,
-                                  check.tolerance));
-      progress.say("WRONG " + wrong.back());
+  for (std::size_t i = 0; i < components.size(); ++i) {
+    const auto& name = components[i];
+    progress.show("checking " + name, i, components.size() - i);
+    if (lost.has_component(name)) {
+      wrong.push_back(name + ": took the GPU down before (lost.txt)");
+      continue;
     }
-    if (wrong.size() == before) good.push_back(name);
+    try {
+      if (is_correct(name, device, progress, wrong)) good.push_back(name);
+    } catch (const kernels::DeviceError& e) {
+      wrong.push_back(fmt::format("{}: {}", name, e.what()));
+      progress.say("WRONG " + wrong.back());
+      if (!e.lost) continue;
+      lost.add_checks(name);
+      throw ConfigError(fmt::format("the GPU was lost while checking {} ({})", name, e.what()),
+                        "the same command goes on without this component", ExitCode::no_device);
+    }
   }
   return good;
 }
@@ -172,14 +196,16 @@ int collect(const Settings& settings) {
   Bench bench(bench_settings(settings), *meter, *sensors, *counters);
   const Readings clocks = bench.spin_up();
   auto components = chosen_components(settings.only, device);
-  std::vector<std::string> wrong;
-  if (settings.check) components = correct_components(components, device, progress, wrong);
-  const CaseFinder finder(components, device);
-  if (!settings.compare.empty()) return compare(settings.compare, finder, bench, progress);
-
+  if (!settings.compare.empty()) {
+    return compare(settings.compare, CaseFinder(components, device), bench, progress);
+  }
   const Destination to = destination_of(settings, device, progress);
   Tables tables(to.folder, provenance_line(device, clocks, sensors->driver_version(), meter->name()), false);
-  Collector collector(bench, tables, progress, device, settings.budget_s);
+  LostCases lost(tables.folder());
+  std::vector<std::string> wrong;
+  if (settings.check) components = correct_components(components, device, lost, progress, wrong);
+  const CaseFinder finder(components, device);
+  Collector collector(bench, tables, lost, progress, device, settings.budget_s);
   collector.sweep(plan_of(settings, components, device, finder, progress));
   if (settings.budget_s && settings.only_shapes.empty())
     collector.sample_actively(finder, kAsManyAsTimeAllows);
