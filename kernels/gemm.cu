@@ -204,6 +204,17 @@ void add_matrix(std::vector<Case>& cases, std::size_t index, WeightShape w, DTyp
   }
 }
 
+/// What the library says against a shape; nullopt = it has a kernel.
+std::optional<std::string> refusal(const GemmShape& shape) {
+  try {
+    LtGemm(LtLibrary(), shape);
+  } catch (const DeviceError& e) {
+    if (e.lost || e.out_of_memory) throw;
+    return e.what();
+  }
+  return std::nullopt;
+}
+
 class Gemm final : public Component {
  public:
   std::string_view source() const override {
@@ -283,15 +294,7 @@ class Gemm final : public Component {
     const double needed = bytes(s.m * s.k + s.n * s.k, bytes_per_element(s.format)) + bytes(s.m * s.n, 4);
     if (needed > 0.8 * static_cast<double>(device.memory_bytes))
       return "needs more memory than the device has";
-    if (s.scaling == GemmScaling::row || s.scaling == GemmScaling::block128) {
-      try {
-        GemmContext().plan(s);
-      } catch (const DeviceError& e) {
-        if (e.lost || e.out_of_memory) throw;
-        return e.what();
-      }
-    }
-    return std::nullopt;
+    return bytes_per_element(s.format) < 2 && !device.emulated ? refusal(s) : std::nullopt;
   }
 
   std::unique_ptr<Instance> make(const Case& c) const override { return std::make_unique<GemmInstance>(c); }

@@ -14,9 +14,9 @@ ORRERY_DEVICE bool last_of_splits(int* counter, int splits) {
   if (threadIdx.x == 0) {
     last = atomicAdd(counter, 1) == splits - 1;
     if (last) *counter = 0;
+    __threadfence();  // with the counter: what others wrote before they arrived is read after it
   }
   __syncthreads();
-  if (last) __threadfence();
   return last;
 }
 
