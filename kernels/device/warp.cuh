@@ -75,6 +75,39 @@ ORRERY_DEVICE unsigned ballot(bool predicate) {
 #endif
 }
 
+/// Bit i is set where lane i's value is this lane's.
+ORRERY_DEVICE unsigned match_any(unsigned value) {
+#if defined(__CUDACC__)
+  return __match_any_sync(0xffffffffU, value);
+#else
+  unsigned all[kWarpSize], bits = 0;
+  emulator::warp_exchange(&value, sizeof value, all);
+  for (int i = 0; i < kWarpSize; ++i) bits |= all[i] == value ? 1U << i : 0U;
+  return bits;
+#endif
+}
+/// Largest and smallest over the lanes (one instruction on Ampere and later).
+ORRERY_DEVICE unsigned warp_max(unsigned x) {
+#if defined(__CUDACC__)
+  return __reduce_max_sync(0xffffffffU, x);
+#else
+  unsigned all[kWarpSize];
+  emulator::warp_exchange(&x, sizeof x, all);
+  for (const unsigned other : all) x = other > x ? other : x;
+  return x;
+#endif
+}
+ORRERY_DEVICE unsigned warp_min(unsigned x) {
+#if defined(__CUDACC__)
+  return __reduce_min_sync(0xffffffffU, x);
+#else
+  unsigned all[kWarpSize];
+  emulator::warp_exchange(&x, sizeof x, all);
+  for (const unsigned other : all) x = other < x ? other : x;
+  return x;
+#endif
+}
+
 ORRERY_DEVICE float warp_sum(float x) {
 #pragma unroll
   for (int mask = 16; mask > 0; mask /= 2) x += shfl_xor(x, mask);
