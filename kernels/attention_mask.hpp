@@ -6,6 +6,9 @@
 
 namespace orrery::kernels {
 
+/// Tokens in a block of a block-sparse mask.
+inline constexpr int kSparseBlock = 128;
+
 /// Which keys a query sees. Positions of queries and keys count from the first token of their sequence: with
 /// m new tokens after p cached ones, queries stand at p .. p + m - 1 and keys at 0 .. p + m - 1. What is set
 /// combines: a key must pass all of it.
@@ -23,11 +26,12 @@ struct AttentionMask {
   /// Causal only.
   int tree_nodes = 0;
   const std::uint64_t* tree = nullptr;  ///< on the device, [new tokens of all sequences]
-  /// Block sparsity (as in Jiang et al., MInference, 2024, section 3.2): queries and keys in blocks of
-  /// `sparse_block` tokens, a multiple of 128 (0 = dense), query blocks counted from the first new token.
-  /// Block i of the queries of sequence s and head h sees the key blocks sparse_blocks[sparse_offsets[r] ..
-  /// sparse_offsets[r + 1]), each once, with r = (s * heads + h) * sparse_rows + i. Only those are read.
-  int sparse_block = 0, sparse_rows = 0;
+  /// Block sparsity (as in Jiang et al., MInference, 2024, section 3.2): queries, counted from the first new
+  /// token, and keys are in blocks of kSparseBlock. Block i of the queries of sequence s and head h sees the
+  /// key blocks sparse_blocks[sparse_offsets[r] .. sparse_offsets[r + 1]), each once, with r = (s * heads +
+  /// h)
+  /// * sparse_rows + i. Only those are read. sparse_rows = 0: all blocks.
+  int sparse_rows = 0;
   const std::int32_t* sparse_offsets = nullptr;  ///< on the device
   const std::int32_t* sparse_blocks = nullptr;   ///< on the device
 };
@@ -58,40 +62,55 @@ ORRERY_HOST_DEVICE Cover cover(const AttentionMask& mask, const QueryRange& q, i
   return Cover::all;
 }
 
-/// Whether the query at `position` sees `key`; `ancestors`: its word of mask.tree, if it is a node.
-ORRERY_HOST_DEVICE bool visible(const AttentionMask& mask, const QueryRange& q, int position,
-                                std::uint64_t ancestors, int key) {
-  if (key >= q.keys || (mask.causal && key > position)) return false;
-  if (mask.window > 0 && key >= mask.sinks &&
-      (position - key >= mask.window || key - position >= mask.window)) {
-    return false;
+/// The lowest n bits, for any n.
+ORRERY_HOST_DEVICE std::uint64_t bits_below(int n) {
+  if (n <= 0) return 0;
+  return n >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1;
+}
+
+/// Which of the 64 keys from `first` on the query at `position` sees, as bits. `ancestors`: its word of
+/// mask.tree, if it is a node.
+ORRERY_HOST_DEVICE std::uint64_t seen_keys(const AttentionMask& mask, const QueryRange& q, int position,
+                                           std::uint64_t ancestors, int first) {
+  int end = q.keys;
+  if (mask.causal && position + 1 < end) end = position + 1;
+  std::uint64_t seen = ~std::uint64_t{0};
+  if (mask.window > 0) {
+    seen = ~bits_below(position + 1 - mask.window - first) & bits_below(position + mask.window - first);
+    seen |= bits_below(mask.sinks - first);
   }
-  return key < q.tree_begin || position < q.tree_begin || (ancestors >> (key - q.tree_begin) & 1U) != 0;
+  if (position >= q.tree_begin) {
+    const int into = first - q.tree_begin;  // keys of the tree before `first`
+    const std::uint64_t nodes = into >= 0 ? ancestors >> (into & 63) : ancestors << (-into & 63);
+    seen &= into > -64 ? nodes | bits_below(-into) : ~std::uint64_t{0};
+  }
+  return seen & bits_below(end - first);
 }
 
 /// The tiles of `tile` keys that a range of queries has to visit, in order: those of the sinks, then those
 /// from the window's begin (or the sequence's) on; or those of the listed blocks.
+template <int tile>
 struct KeyTiles {
   int count = 0;
+  int begin = 0;       ///< first tile after those of the sinks; of listed blocks: their first in the list
+  int sink_tiles = 0;  ///< 0 for listed blocks
 
   /// Number of the i-th of them: it holds keys [number * tile, (number + 1) * tile).
-  ORRERY_HOST_DEVICE int operator[](int i) const {
-    if (blocks != nullptr) return blocks[i / per_block] * per_block + i % per_block;
-    return i < sink_tiles ? i : begin + i - sink_tiles;
+  ORRERY_HOST_DEVICE int number(const AttentionMask& mask, int i) const {
+    if (mask.sparse_rows == 0) return i < sink_tiles ? i : begin + i - sink_tiles;
+    constexpr int per_block = kSparseBlock / tile;
+    return mask.sparse_blocks[begin + i / per_block] * per_block + i % per_block;
   }
-
-  int sink_tiles = 0, begin = 0, per_block = 1;
-  const std::int32_t* blocks = nullptr;
 };
 
 /// `sparse_row`: the r of AttentionMask::sparse_blocks.
-ORRERY_HOST_DEVICE KeyTiles key_tiles(const AttentionMask& mask, const QueryRange& q, int tile,
-                                      std::int64_t sparse_row) {
-  KeyTiles tiles;
-  if (mask.sparse_block > 0) {
-    const std::int32_t begin = mask.sparse_offsets[sparse_row];
-    tiles.blocks = mask.sparse_blocks + begin, tiles.per_block = mask.sparse_block / tile;
-    tiles.count = (mask.sparse_offsets[sparse_row + 1] - begin) * tiles.per_block;
+template <int tile>
+ORRERY_HOST_DEVICE KeyTiles<tile> key_tiles(const AttentionMask& mask, const QueryRange& q,
+                                            std::int64_t sparse_row) {
+  KeyTiles<tile> tiles;
+  if (mask.sparse_rows > 0) {
+    tiles.begin = mask.sparse_offsets[sparse_row];
+    tiles.count = (mask.sparse_offsets[sparse_row + 1] - tiles.begin) * (kSparseBlock / tile);
     return tiles;
   }
   const bool windowed = mask.window > 0;

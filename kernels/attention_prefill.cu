@@ -37,45 +37,40 @@ template <class T, int dim>
 struct Rows {
   ORRERY_DEVICE Rows(const PagedKv& paged, const std::int32_t* key_offsets, const Place& place)
       : kv(paged),
-        table(kv.block_table == nullptr ? nullptr
-                                        : kv.block_table + std::int64_t{place.seq} * kv.table_stride),
+        first(kv.block_table == nullptr ? key_offsets[place.seq] : place.seq * kv.table_stride),
         shift(log2_of_power(kv.block_size)),
-        first_key(table == nullptr ? key_offsets[place.seq] : 0),
         head_offset(place.kv_head * dim),
         keys(place.past + place.new_tokens) {}
 
   ORRERY_DEVICE const T* key(const void* base, int position) const {
-    if (position >= keys) return nullptr;
-    const int token = table == nullptr ? first_key + position
-                                       : table[position >> shift] << shift | (position & (kv.block_size - 1));
+    int token = first + position;
+    if (kv.block_table != nullptr) {
+      token = kv.block_table[first + (position >> shift)] << shift | (position & (kv.block_size - 1));
+    }
     return static_cast<const T*>(base) + (std::int64_t{token} * (kv.kv_heads * dim) + head_offset);
   }
 
   const PagedKv& kv;
-  const std::int32_t* table;
-  int shift, first_key, head_offset, keys;
+  int first;  ///< entry of the block table, or key
+  int shift, head_offset, keys;
 };
 
-/// Hides what the queries of one warp must not see. `q`: the warp's queries, q.first its first row; `words`:
-/// mask.tree at that row.
+/// Hides what the queries of one warp must not see. `token`: number of the first, which stands at q.first.
 template <int keys, int row_tiles>
 ORRERY_DEVICE void hide(float (&s)[row_tiles][keys / 8][4], const AttentionMask& mask, const QueryRange& q,
-                        const std::uint64_t* words, int key_first) {
-  const int row = lane_id() / 4, column = lane_id() % 4 * 2;
+                        int token, int key_first) {
+  static_assert(keys <= 64);
+  const int own_row = lane_id() / 4, base = key_first + lane_id() % 4 * 2;
 #pragma unroll
-  for (int r = 0; r < row_tiles; ++r) {
+  for (int row = 0; row < 2 * row_tiles; ++row) {
+    const int offset = own_row + row * 8, position = q.first + offset;
+    const bool node = position >= q.tree_begin && position < q.keys;
+    const std::uint64_t seen = seen_keys(mask, q, position, node ? mask.tree[token + offset] : 0, base);
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int offset = r * 16 + half * 8 + row, position = q.first + offset;
-      const bool node = position >= q.tree_begin && position < q.keys;
-      const std::uint64_t ancestors = node ? words[offset] : 0;
+    for (int j = 0; j < keys / 8; ++j) {
 #pragma unroll
-      for (int j = 0; j < keys / 8; ++j) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const int key = key_first + j * 8 + column + i;
-          if (!visible(mask, q, position, ancestors, key)) s[r][j][2 * half + i] = minus_infinity();
-        }
+      for (int i = 0; i < 2; ++i) {
+        if ((seen >> (j * 8 + i) & 1U) == 0) s[row / 2][j][row % 2 * 2 + i] = minus_infinity();
       }
     }
   }
@@ -112,21 +107,20 @@ __global__ void __launch_bounds__(kThreads)
   const int nodes = mask.tree_nodes < place.new_tokens ? mask.tree_nodes : place.new_tokens;
   const QueryRange block{place.past + row0, place.past + row_end - 1, rows.keys, rows.keys - nodes};
   const std::int64_t sparse_row =
-      mask.sparse_block == 0
-          ? 0
-          : (std::int64_t{place.seq} * args.heads + place.head) * mask.sparse_rows + row0 / mask.sparse_block;
-  const KeyTiles tiles = key_tiles(mask, block, keys, sparse_row);
+      (std::int64_t{place.seq} * args.heads + place.head) * mask.sparse_rows + row0 / kSparseBlock;
+  const KeyTiles<keys> tiles = key_tiles<keys>(mask, block, sparse_row);
 
   const auto load_keys = [&](T* tile, const void* base, int number) {
-    load_tile_async<dim, keys, kThreads>(tile, static_cast<const T*>(base),
+    load_tile_async<dim, keys, kThreads>(tile, rows.keys - number * keys,
                                          [&](int r) { return rows.key(base, number * keys + r); });
   };
   const std::int64_t row_stride = std::int64_t{args.heads} * dim;
   const std::int64_t q_stride = args.q_stride > 0 ? args.q_stride : row_stride;
   const T* const q = static_cast<const T*>(args.q) + place.first_row * q_stride + place.head * dim;
-  load_tile_async<dim, block_rows, kThreads>(
-      q_tile, q, [&](int r) { return row0 + r < row_end ? q + (row0 + r) * q_stride : nullptr; });
-  if (tiles.count > 0) load_keys(k_tile, args.kv.k, tiles[0]);
+  load_tile_async<dim, block_rows, kThreads>(q_tile, row_end - row0,
+                                             [&](int r) { return q + (row0 + r) * q_stride; });
+  int number = tiles.count > 0 ? tiles.number(mask, 0) : 0;
+  if (tiles.count > 0) load_keys(k_tile, args.kv.k, number);
   async_commit();
 
   const int warp_row = static_cast<int>(threadIdx.x) / kWarpSize * warp_rows;  // within the block
@@ -134,12 +128,10 @@ __global__ void __launch_bounds__(kThreads)
   const int valid = row_end - row0 - warp_row < warp_rows ? row_end - row0 - warp_row : warp_rows;
   QueryRange own = block;
   own.first += warp_row, own.last = own.first + valid - 1;
-  const std::uint64_t* const words =
-      mask.tree == nullptr ? nullptr : mask.tree + place.first_row + row0 + warp_row;
-  const float scale = args.scale * 1.4426950408889634F;
+  const int token = static_cast<int>(place.first_row) + row0 + warp_row;
   FlashWarp<T, dim, keys, row_tiles> flash;
   for (int i = 0; i < tiles.count; ++i) {
-    const int number = tiles[i], key_first = number * keys;
+    const int key_first = number * keys;
     const Cover seen = valid > 0 ? cover(mask, own, key_first, key_first + keys - 1) : Cover::none;
     float s[row_tiles][keys / 8][4];
     async_wait<0>();
@@ -147,13 +139,16 @@ __global__ void __launch_bounds__(kThreads)
     load_keys(v_tile, args.kv.v, number);
     async_commit();
     if (seen != Cover::none) flash.scores(s, own_rows, k_tile);
+    if (seen == Cover::some) hide<keys, row_tiles>(s, mask, own, token, key_first);
     async_wait<0>();
     __syncthreads();  // the values are here, and nobody reads the keys
-    if (i + 1 < tiles.count) load_keys(k_tile, args.kv.k, tiles[i + 1]);
+    if (i + 1 < tiles.count) {
+      number = tiles.number(mask, i + 1);
+      load_keys(k_tile, args.kv.k, number);
+    }
     async_commit();
     if (seen == Cover::none) continue;
-    if (seen == Cover::some) hide<keys, row_tiles>(s, mask, own, words, key_first);
-    flash.softmax(s, scale);
+    flash.softmax(s, args.scale);
     flash.values(s, v_tile);
   }
   async_wait<0>();
@@ -162,8 +157,7 @@ __global__ void __launch_bounds__(kThreads)
   warp_sync();
   flash.store(own_rows);
   warp_sync();
-  T* const out =
-      static_cast<T*>(args.out) + (place.first_row + row0 + warp_row) * row_stride + place.head * dim;
+  T* const out = static_cast<T*>(args.out) + token * row_stride + place.head * dim;
   write_rows<T, dim, warp_rows>(own_rows, out, row_stride, valid);
 }
 
@@ -211,9 +205,10 @@ void attention_prefill(const AttentionPrefillArgs& args, StreamRef stream) {
   ORRERY_CHECK((args.kv.block_size & (args.kv.block_size - 1)) == 0, "a block size that is no power of two");
   ORRERY_CHECK(mask.causal || (mask.sinks == 0 && mask.tree_nodes == 0), "sinks and trees are causal");
   ORRERY_CHECK(mask.tree_nodes <= 64, "a token tree of more than 64 nodes");
-  ORRERY_CHECK(mask.sparse_block % 128 == 0, "sparse blocks are no multiple of 128");
   if (args.seqs == 0 || args.max_new_tokens == 0) return;
-  args.kv.format == DType::bf16 ? start<bf16>(args, stream) : start<fp16>(args, stream);
+  AttentionPrefillArgs kernel_args = args;
+  kernel_args.scale *= 1.4426950408889634F;  // log2(e): the kernel's exponentials are powers of two
+  kernel_args.kv.format == DType::bf16 ? start<bf16>(kernel_args, stream) : start<fp16>(kernel_args, stream);
 }
 
 }  // namespace orrery::kernels

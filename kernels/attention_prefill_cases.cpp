@@ -10,8 +10,6 @@
 namespace orrery::kernels {
 namespace {
 
-constexpr int kSparseBlock = 128;
-
 /// Parents drawn at random: a node's ancestors are its parent's and itself. The tokens before the tree have
 /// no word.
 void grow_trees(PrefillBatch& batch, std::int64_t nodes, std::mt19937& random) {
@@ -28,7 +26,6 @@ void grow_trees(PrefillBatch& batch, std::int64_t nodes, std::mt19937& random) {
 
 /// For every query block the first key block, those of the diagonal, and others at random.
 void choose_blocks(PrefillBatch& batch, const PrefillShape& shape, std::mt19937& random) {
-  batch.mask.sparse_block = kSparseBlock;
   batch.mask.sparse_rows = static_cast<int>(ceil_div<std::int64_t>(shape.new_tokens, kSparseBlock));
   batch.sparse_offsets.push_back(0);
   for (const auto& chunk : batch.chunks) {
@@ -142,12 +139,11 @@ bool PrefillBatch::sees(std::int64_t heads, std::int64_t seq, std::int64_t head,
       token += static_cast<std::size_t>(chunks[static_cast<std::size_t>(s)].new_tokens);
     if ((tree[token] >> (key - chunk.past - linear) & 1U) == 0) return false;
   }
-  if (mask.sparse_block == 0) return true;
-  const auto row =
-      static_cast<std::size_t>((seq * heads + head) * mask.sparse_rows + query / mask.sparse_block);
+  if (mask.sparse_rows == 0) return true;
+  const auto row = static_cast<std::size_t>((seq * heads + head) * mask.sparse_rows + query / kSparseBlock);
   return std::find(sparse_blocks.begin() + sparse_offsets[row],
                    sparse_blocks.begin() + sparse_offsets[row + 1],
-                   key / mask.sparse_block) != sparse_blocks.begin() + sparse_offsets[row + 1];
+                   key / kSparseBlock) != sparse_blocks.begin() + sparse_offsets[row + 1];
 }
 
 PrefillSums sums_of(const PrefillShape& shape) {

@@ -17,18 +17,16 @@ template <int dim>
 inline constexpr int kTileStride = dim + 8;
 
 /// Starts the copies of `rows` rows by all `threads` threads of the block. row_of(r) gives row r's address in
-/// global memory, or nullptr for a row of zeros (then `anywhere`, any readable address, is named instead).
+/// global memory; rows from `valid` on become zeros, the address of the last valid one is named for them.
 template <int dim, int rows, int threads, class T, class RowOf>
-ORRERY_DEVICE void load_tile_async(T* tile, const T* anywhere, RowOf row_of) {
+ORRERY_DEVICE void load_tile_async(T* tile, int valid, RowOf row_of) {
   constexpr int pieces = dim / 8, copies = rows * pieces / threads;
   static_assert(rows * pieces % threads == 0);
 #pragma unroll 4  // all at once, the addresses would push accumulators out of the registers
   for (int i = 0; i < copies; ++i) {
-    const int at = i * threads + static_cast<int>(threadIdx.x);
-    const int r = at / pieces, piece = at % pieces;
-    const T* row = row_of(r);
-    async_copy16(tile + r * kTileStride<dim> + piece * 8, row == nullptr ? anywhere : row + piece * 8,
-                 row != nullptr);
+    const int at = i * threads + static_cast<int>(threadIdx.x), r = at / pieces, piece = at % pieces;
+    const T* const row = row_of(r < valid ? r : valid - 1);
+    async_copy16(tile + r * kTileStride<dim> + piece * 8, row + piece * 8, r < valid);
   }
 }
 

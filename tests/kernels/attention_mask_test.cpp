@@ -1,5 +1,6 @@
 #include "attention_mask.hpp"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <vector>
@@ -56,6 +57,16 @@ QueryRange queries(const PrefillBatch& batch, std::size_t seq, Tokens first, Tok
   const auto keys = static_cast<int>(chunk.past + chunk.new_tokens);
   const int nodes = std::min(batch.mask.tree_nodes, static_cast<int>(chunk.new_tokens));
   return {static_cast<int>(chunk.past + first), static_cast<int>(chunk.past + last), keys, keys - nodes};
+}
+
+/// What the kernel asks of a query and a key, wherever the 64 keys it asks for begin.
+bool visible(const AttentionMask& mask, const QueryRange& q, int position, std::uint64_t ancestors, int key) {
+  int seen = 0, asked = 0;
+  for (int first = std::max(key - 63, 0); first <= key; ++first, ++asked) {
+    seen += static_cast<int>(seen_keys(mask, q, position, ancestors, first) >> (key - first) & 1U);
+  }
+  if (seen != 0 && seen != asked) FAIL("the answer depends on where the 64 keys begin");
+  return seen > 0;
 }
 
 /// Rows of a tile of queries and keys that are visible, by the definition.
@@ -132,10 +143,10 @@ TEST_CASE("are the tiles visited all that hold a visible key, each once, and cov
         const Tokens last = std::min(first + 64, batch.chunks[seq].new_tokens) - 1;
         const QueryRange range = queries(batch, seq, first, last);
         const std::int64_t row =
-            mask.sparse_block == 0 ? 0 : (index * 2 + 1) * mask.sparse_rows + first / mask.sparse_block;
-        const KeyTiles tiles = key_tiles(mask, range, 64, row);
+            mask.sparse_rows == 0 ? 0 : (index * 2 + 1) * mask.sparse_rows + first / kSparseBlock;
+        const auto tiles = key_tiles<64>(mask, range, row);
         std::set<int> visited;
-        for (int i = 0; i < tiles.count; ++i) visited.insert(tiles[i]);
+        for (int i = 0; i < tiles.count; ++i) visited.insert(tiles.number(mask, i));
         CHECK(static_cast<int>(visited.size()) == tiles.count);
         for (int tile = 0; tile <= range.keys / 64; ++tile) {
           const int seen = count_visible(batch, index, first, last, tile * 64, tile * 64 + 63);
@@ -144,7 +155,7 @@ TEST_CASE("are the tiles visited all that hold a visible key, each once, and cov
           if (visited.count(tile) == 0) continue;
           if (answer == Cover::none) CHECK(seen == 0);
           if (answer == Cover::all) CHECK(seen == static_cast<int>(last - first + 1) * 64);
-          if (mask.sparse_block == 0 && mask.sinks == 0) CHECK(seen > 0);  // no tile in vain
+          if (mask.sparse_rows == 0 && mask.sinks == 0) CHECK(seen > 0);  // no tile in vain
         }
       }
     }

@@ -1,6 +1,8 @@
 #include "emulator/emulator.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <stdexcept>
 #include <vector>
