@@ -1,0 +1,80 @@
+#pragma once
+
+#include "ops/kernel_call.hpp"
+
+namespace orrery {
+
+// Kernels of linear attention, state-space models and other recurrences: a state of fixed size per sequence
+// instead of a KV cache. Calls carry the format of the activations as dtype and that of the state as
+// weight_dtype (fp32 in engines). Counts are per rank. Those of a decode are linear in the sequences, those
+// of a prefill in the tokens, plus the state read and written once per sequence.
+
+// Matrix states S[key_dim, value_dim] per head, prefill in chunks of `chunk` tokens (Hua et al., GAU, 2022;
+// Sun et al., RetNet, 2023; Yang et al., GLA, 2024). dims: tokens, seqs, heads, key_heads (heads that share
+// their queries and keys count once), key_dim, value_dim, chunk.
+// Tensor FLOPs per token and head: scores 2 C d_k (once per key head), their product with the values
+// 2 C d_v, the state's readout and update 4 d_k d_v. Beside the operands, the states at the chunks' starts
+// are written and read.
+
+/// S += k v^T, with S decayed before by nothing, a constant or a scalar per head and token (Katharopoulos et
+/// al., 2020; RetNet; Lightning attention, Qin et al., 2024).
+extern const KernelClass kLinearAttention;
+/// A gate per key channel and token (GLA, Yang et al., 2024): within sub-chunks of 16 tokens the scores are
+/// not matrix products (section 4.3) but run on the ordinary units.
+extern const KernelClass kGatedLinearAttention;
+/// S += beta k (v - k^T S)^T, with or without a scalar gate (DeltaNet and Gated DeltaNet, Yang et al., 2024)
+/// in the WY form: C (6 d_k + 4 d_v) + 6 d_k d_v per token and head, and C^2 / 3 for the triangular inverse.
+/// Its W and U are written and read too.
+extern const KernelClass kDeltaRule;
+/// The delta rule with a gate per key channel (Kimi Delta Attention, 2025).
+extern const KernelClass kGatedDeltaRule;
+/// Mamba-2 (Dao and Gu, SSD, 2024, section 6), as kLinearAttention with the state size N as key_dim, the head
+/// size P as value_dim, B and C shared by groups: 2 C N groups / heads + 2 C P + 4 N P per token and head.
+extern const KernelClass kSsd;
+
+// The same rules for one token per sequence: the state is read, updated, read out and written. dims: seqs,
+// heads, key_heads, key_dim, value_dim. FLOPs per head: 5 d_k d_v with a decay (always counted), 7 d_k d_v
+// for the delta rules.
+extern const KernelClass kLinearAttentionDecode;
+extern const KernelClass kGatedLinearAttentionDecode;
+extern const KernelClass kDeltaRuleDecode;
+extern const KernelClass kGatedDeltaRuleDecode;
+extern const KernelClass kSsdDecode;
+
+/// Mamba's selective scan (Gu and Dao, 2023, algorithm 2): 9 FLOPs per token, channel and state; x, delta,
+/// the output gate z, B and C read, y written, states once per sequence. dims: tokens, seqs, channels, state.
+extern const KernelClass kSelectiveScan;
+/// dims: seqs, channels, state.
+extern const KernelClass kSelectiveScanDecode;
+/// The causal depthwise convolution before it (and before Mamba-2, Gated DeltaNet): 2 width FLOPs per token
+/// and channel; the last width - 1 inputs of each sequence are its state. dims: tokens, seqs, channels,
+/// width.
+extern const KernelClass kCausalConv;
+/// dims: seqs, channels, width.
+extern const KernelClass kCausalConvDecode;
+
+/// RWKV-6 (Peng et al., 2024, eq. 19): S = diag(w) S + k v^T with r (diag(u) k v^T + S) read out; 5 d^2 per
+/// token and head and the bonus. dims: tokens, seqs, heads, head_dim.
+extern const KernelClass kWkv6;
+/// RWKV-7 (Peng et al., 2025, eq. 17): S = S (diag(w) + a b^T) + v k^T; 9 d^2 per token and head. dims as
+/// kWkv6.
+extern const KernelClass kWkv7;
+/// dims: seqs, heads, head_dim.
+extern const KernelClass kWkv6Decode;
+extern const KernelClass kWkv7Decode;
+
+/// h = a h + b per channel (RG-LRU of Griffin, De et al., 2024; HGRN, Qin et al., 2023; minGRU, Feng et al.,
+/// 2024): `streams` tensors [tokens, channels] are read, from which a and b come elementwise, one is written.
+/// 3 FLOPs per token and channel (catalogue of Blelloch's scan: 2 per combination) and 4 per stream for the
+/// gates. dims: tokens, seqs, channels, streams.
+extern const KernelClass kGatedScan;
+/// dims: seqs, channels, streams.
+extern const KernelClass kGatedScanDecode;
+
+/// Causal convolution of each channel with a filter as long as the sequence through the FFT (Hyena, Poli et
+/// al., 2023, section 3): a transform of 2 length points forward and one back per sequence and channel
+/// (2.5 L log2 L FLOPs each for L real points), the product of the spectra between. The filter's spectrum
+/// [channels, length + 1] is a parameter. dims: seqs, channels, length (padded, a power of two).
+extern const KernelClass kLongConvolution;
+
+}  // namespace orrery
