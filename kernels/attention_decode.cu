@@ -97,7 +97,7 @@ class DecodeInstance final : public Instance {
  public:
   DecodeInstance(const Case& c, const DecodeSizes& sizes)
       : cache_(lengths(c, sizes), sizes.cache, c.seed),
-        q_(random_array<bf16>(elements(sizes), c.seed + 7, 3.0F)),
+        q_(random_array<bf16>(elements(sizes, c.option("q_gap", 0)), c.seed + 7, 3.0F)),
         out_(poisoned_array<bf16>(elements(sizes))) {
     if (c.option("poison", 0) != 0) cache_.poison_tails();
     const auto automatic = [&] {
@@ -109,6 +109,8 @@ class DecodeInstance final : public Instance {
     if (args_.splits == 0) args_.splits = automatic();
     workspace_ = poisoned_array<float>(
         attention_decode_workspace(sizes.seqs, sizes.heads, sizes.cache.head_dim, args_.splits));
+    const std::int64_t gap = c.option("q_gap", 0);
+    if (gap > 0) args_.q_stride = sizes.heads * sizes.cache.head_dim + gap;
     args_.q = q_.data(), args_.out = out_.data(), args_.workspace = workspace_.data();
     args_.kv = cache_.view(), args_.contexts = cache_.device_contexts();
     args_.seqs = sizes.seqs, args_.heads = sizes.heads, args_.window = sizes.window;
@@ -128,8 +130,8 @@ class DecodeInstance final : public Instance {
   }
 
  private:
-  static std::size_t elements(const DecodeSizes& s) {
-    return static_cast<std::size_t>(s.seqs) * static_cast<std::size_t>(s.heads * s.cache.head_dim);
+  static std::size_t elements(const DecodeSizes& s, std::int64_t gap = 0) {
+    return static_cast<std::size_t>(s.seqs) * static_cast<std::size_t>(s.heads * s.cache.head_dim + gap);
   }
   /// The call counts the keys read: with a window, full ones lie behind as many tokens again.
   static std::vector<int> lengths(const Case& c, const DecodeSizes& s) {
@@ -147,7 +149,8 @@ class DecodeInstance final : public Instance {
     const int dim = args_.kv.head_dim, kv_head = head / (args_.heads / args_.kv.kv_heads);
     const int context = cache_.contexts()[static_cast<std::size_t>(seq)];
     const int start = args_.window > 0 ? std::max(0, context - args_.window) : 0;
-    const double* row = q.data() + static_cast<std::ptrdiff_t>(seq * args_.heads + head) * dim;
+    const std::int64_t stride = args_.q_stride > 0 ? args_.q_stride : std::int64_t{args_.heads} * dim;
+    const double* row = q.data() + seq * stride + std::ptrdiff_t{head} * dim;
     append_attention(
         out, {row, static_cast<std::size_t>(dim)}, dim, {start, context}, static_cast<double>(args_.scale),
         [&](int key, int i) { return cache.k(seq, key, kv_head, i); },
@@ -194,6 +197,7 @@ std::vector<Case> decode_checks() {
     add(2, 100, {4, 2, 64}, DType::fp8, {{"block_size", block}, {"ragged", 1}});
   for (const int splits : {2, 3, 5}) add(1, 257, {2, 1, 64}, DType::bf16, {{"splits", splits}});
   add(4, 400, {2, 2, 64}, DType::int8, {{"splits", 2}, {"ragged", 1}, {"idle", 1}});
+  add(3, 60, {4, 2, 64}, DType::bf16, {{"splits", 1}, {"q_gap", 256}});
   add(3, 60, {3, 1, 64}, DType::int4, {{"splits", 1}, {"ragged", 1}, {"idle", 1}});
   add(1, 40, {2, 1, 64}, DType::bf16, {{"splits", 1}, {"window", 40}});
   add(3, 100, {2, 1, 64}, DType::bf16, {{"window", 63}, {"ragged", 1}});

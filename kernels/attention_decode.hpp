@@ -7,8 +7,9 @@ namespace orrery::kernels {
 
 /// Attention of one query per sequence over its paged cache. Head h reads KV head h / (heads / kv_heads).
 struct AttentionDecodeArgs {
-  const bf16* q = nullptr;  ///< [seqs, heads, head_dim]
-  PagedKv kv;               ///< head_dim 64, 128 or 256; kv_heads divides heads
+  const bf16* q = nullptr;    ///< [seqs, heads, head_dim]
+  std::int64_t q_stride = 0;  ///< elements from one sequence of q to the next, a multiple of 8; 0 = no gaps
+  PagedKv kv;                 ///< head_dim 64, 128 or 256; kv_heads divides heads
   /// [seqs] on the device: tokens in the cache, the query's own included. 0 = a row that pads the batch: its
   /// output is zeros, its block table is not read.
   const std::int32_t* contexts = nullptr;

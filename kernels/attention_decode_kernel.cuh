@@ -242,7 +242,8 @@ ORRERY_DEVICE void walk_keys(const AttentionDecodeArgs& args, const DecodeBlock&
 #pragma unroll
   for (int i = 0; i < S::kStages - 1; ++i) copy(i, tokens[i]);
   int token = tokens[S::kStages - 1];
-  load_queries<T, dim>(args.q + decode_row(args, block, 0) * dim, block.rows, q);
+  const std::int64_t q_stride = args.q_stride > 0 ? args.q_stride : std::int64_t{args.heads} * dim;
+  load_queries<T, dim>(args.q + block.seq * q_stride + block.head * dim, block.rows, q);
   __syncthreads();
   const float factor = args.scale * args.kv.k_scale * 1.4426950408889634F;
   const bool upper = block.rows > 8;

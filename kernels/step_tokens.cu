@@ -1,6 +1,5 @@
-#include "step_tokens.hpp"
-
 #include "device/platform.cuh"
+#include "step_tokens.hpp"
 
 // One thread per token, bound by latency: a few hundred integers.
 

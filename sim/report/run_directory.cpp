@@ -89,6 +89,7 @@ OrderedJson to_json(const Manifest& m) {
   json["notes"] = m.notes;
   json["host"] = m.host;
   json["wall_s"] = m.wall_s;
+  if (!m.live.empty()) json["live"] = m.live;
   return json;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,6 +53,7 @@ struct Manifest {
   std::string host;  ///< host and wall_s differ between equal runs; nothing else does
   double wall_s = 0;
   bool interrupted = false;
+  std::map<std::string, std::string> live;  ///< of a run on a real device: its name, driver, ...; else empty
 };
 
 inline constexpr std::int64_t kMaxHashedBytes = std::int64_t{1} << 30;

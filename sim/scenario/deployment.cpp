@@ -160,6 +160,19 @@ KernelCostModelPtr choose_cost_model(const Scenario& s, const Deployment& d,
   return best_cost_model(d.device, d.topology);
 }
 
+/// An engine's overheads that nobody measured yet are zero; a prediction that leaves them out says so.
+void warn_unmeasured(const EngineProfile& engine, std::vector<std::string>& warnings) {
+  const auto unmeasured = [](const SourcedFigure& f) {
+    return f.key.rfind("overheads.", 0) == 0 && f.source.rfind("not measured", 0) == 0;
+  };
+  if (std::any_of(engine.figures.begin(), engine.figures.end(), unmeasured)) {
+    warnings.push_back(
+        fmt::format("overheads of {} are not measured: host time and gaps between kernels are "
+                    "left out",
+                    engine.id()));
+  }
+}
+
 KernelPlan choose_plan(const Scenario& s, const Deployment& d) {
   KernelPlan plan = d.engine.kernel_plan(d.settings, d.device, d.lowering.precision);
   if (!s.cudagraph_capture_sizes.empty() && !s.enforce_eager) {
@@ -181,6 +194,7 @@ Deployment deploy(const Scenario& s) {
   d.topology = topology_for(d.device);
   d.engine = load_engine(s.engine);
   d.lowering.shard.tp = s.tensor_parallel_size;
+  warn_unmeasured(d.engine, d.warnings);
   check_scale(s, d);
   d.settings = d.engine.settings_for(d.device);
   override_settings(s, d.settings);

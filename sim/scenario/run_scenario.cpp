@@ -145,6 +145,7 @@ Manifest make_manifest(const Scenario& s, const RunOptions& o, const Deployment&
   m.notes = r.notes;
   m.wall_s = r.wall_s;
   m.interrupted = r.simulation.interrupted;
+  m.live = o.platform;
   for (const auto& v : resolved_values(s, &d)) {
     if (!v.value.is_null()) m.config.push_back({v.name, OrderedJson(v.value), v.origin});
   }
@@ -170,18 +171,22 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   const TimeShares before = d.pricer().shares();
 
   RunResult r;
-  r.simulation = simulate(cluster, *source, recorders.all());
+  const bool live = static_cast<bool>(options.engine);
+  r.simulation =
+      live ? options.engine(cluster, *source, recorders.all()) : simulate(cluster, *source, recorders.all());
   r.summary = recorders.metrics().summary(describe(scenario, d));
   r.summary.interrupted = r.simulation.interrupted;
   r.summary.warnings.insert(r.summary.warnings.begin(), d.warnings.begin(), d.warnings.end());
   if (r.summary.completed == 0 && r.summary.excluded > 0)
     r.summary.warnings.push_back("every request that completed arrived during the warm-up");
-  const TimeShares shares = difference(d.pricer().shares(), before);
-  add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
-  if (options.resimulations > 0 && !r.simulation.interrupted) {
-    resimulate_intervals(r, d, scenario, shares, options.resimulations);
+  if (!live) {
+    const TimeShares shares = difference(d.pricer().shares(), before);
+    add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
+    if (options.resimulations > 0 && !r.simulation.interrupted) {
+      resimulate_intervals(r, d, scenario, shares, options.resimulations);
+    }
+    r.saturation_rps = headroom(r.summary, d);
   }
-  r.saturation_rps = headroom(r.summary, d);
   r.notes = source->notes();
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
   r.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();

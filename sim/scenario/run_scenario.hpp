@@ -1,7 +1,10 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +29,10 @@ struct RunOptions {
   const std::atomic<bool>* stop = nullptr;  ///< ends the run early; what was simulated is reported
   std::vector<std::string> argv;            ///< for the manifest
   std::vector<Observer*> observers;         ///< further ones
+  /// What replays the requests, with simulate()'s contract: an engine that really runs them. Its results are
+  /// measured: they get no error bars and no headroom. Empty = simulate().
+  std::function<SimulationResult(const ClusterConfig&, RequestSource&, std::span<Observer* const>)> engine;
+  std::map<std::string, std::string> platform;  ///< of such an engine, for the manifest: device, driver, ...
 };
 
 struct RunResult {

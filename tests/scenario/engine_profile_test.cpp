@@ -60,10 +60,10 @@ TEST_CASE("is an unknown engine or version answered with the known ones?") {
 
 TEST_CASE("are the engines listed with versions in numeric order?") {
   const auto all = list_engines();
-  REQUIRE(all.size() == 3);
-  CHECK(all[2].name == "vllm");
-  CHECK(all[2].versions == std::vector<std::string>{"0.14.0", "0.15.1", "0.19.0", "0.29.0"});
-  CHECK(all[2].default_version == "0.15.1");
+  REQUIRE(all.size() == 4);
+  CHECK(all[3].name == "vllm");
+  CHECK(all[3].versions == std::vector<std::string>{"0.14.0", "0.15.1", "0.19.0", "0.29.0"});
+  CHECK(all[3].default_version == "0.15.1");
 }
 
 // EngineArgs.get_batch_defaults: at least 70 GiB and no "a100" in the name.
