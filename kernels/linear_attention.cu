@@ -164,7 +164,7 @@ class LinearAttention final : public Component {
   std::vector<Case> cases_of(const KernelCall& call) const override {
     const Shape s = shape_of(call);
     std::vector<Case> cases;
-    if (call.cls == &kSsd) return cases;
+    if (call.cls == &kSsd || call.cls->scaling != KernelClass::Scaling::prefill) return cases;
     for (const auto& variant : linear_variants(*call.cls)) {
       const LinearRule rule = linear_rule(variant);
       const bool known = linear_attention_knows(s.sizes.key_dim, s.sizes.value_dim, s.chunk,
