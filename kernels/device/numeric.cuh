@@ -163,8 +163,18 @@ inline constexpr int kPerLoad = 16 / static_cast<int>(sizeof(T));
 /// Two values packed as a register of two bf16 (or fp16), `low` in the lower half: operands of tensor cores.
 template <class T>
 ORRERY_DEVICE std::uint32_t pack2(float low, float high) {
+#if defined(__CUDA_ARCH__)
+  std::uint32_t pair;  // one instruction for both, where two conversions would need three
+  if constexpr (std::is_same_v<T, bf16>) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  }
+  return pair;
+#else
   return static_cast<std::uint32_t>(from_float<T>(low).bits) |
          static_cast<std::uint32_t>(from_float<T>(high).bits) << 16;
+#endif
 }
 
 /// log2 of a power of two.
