@@ -8,7 +8,7 @@
 // Tiles the mask hides are not visited; only tiles at its edges pay for masking, decided per warp.
 //
 // Bound by the tensor cores (4 head_dim FLOP per pair) once some hundred keys are visited; by latency where
-// few blocks fill the GPU (queries / 128 x heads x sequences below two per SM): the keys are not split among
+// few blocks fill the GPU (queries / 64 x heads x sequences below two per SM): the keys are not split among
 // blocks, as FlashAttention-2 does not either for prompts. Aim: 60% of FlashAttention-2's throughput on the
 // same GPU at large shapes (mma.sync cannot reach the speed of Hopper's wgmma).
 
@@ -173,18 +173,17 @@ void start(const AttentionPrefillArgs& args, StreamRef stream) {
   launch(prefill_kernel<T, dim, keys, row_tiles>, shape, args);
 }
 
-/// Tiles as FlashAttention-2 has them: 128 queries, and as many keys as leave two blocks per SM. Few queries
-/// take blocks of 64, which waste less of a tile and need fewer registers.
+/// Tiles as FlashAttention-2 has them: as many queries and keys as leave two blocks per SM.
 template <class T>
 void start(const AttentionPrefillArgs& args, StreamRef stream) {
-  const bool few = args.max_new_tokens <= 64;
+  const bool wide = args.block_queries == 128;
   switch (args.kv.head_dim) {
     case 64:
-      return few ? start<T, 64, 64, 1>(args, stream) : start<T, 64, 64, 2>(args, stream);
+      return wide ? start<T, 64, 64, 2>(args, stream) : start<T, 64, 64, 1>(args, stream);
     case 96:
-      return few ? start<T, 96, 64, 1>(args, stream) : start<T, 96, 64, 2>(args, stream);
+      return wide ? start<T, 96, 64, 2>(args, stream) : start<T, 96, 64, 1>(args, stream);
     case 128:
-      return few ? start<T, 128, 64, 1>(args, stream) : start<T, 128, 64, 2>(args, stream);
+      return wide ? start<T, 128, 64, 2>(args, stream) : start<T, 128, 64, 1>(args, stream);
     default:
       return start<T, 256, 64, 1>(args, stream);
   }
@@ -197,10 +196,16 @@ bool attention_prefill_supports(int head_dim, DType format) {
   return known && (format == DType::bf16 || format == DType::fp16);
 }
 
+int prefill_block_queries(int seqs, int max_new_tokens, int heads, int sm_count) {
+  const std::int64_t blocks = std::int64_t{seqs} * heads * ceil_div(max_new_tokens, 128);
+  return max_new_tokens <= 64 || blocks < 2 * std::int64_t{sm_count} ? 64 : 128;
+}
+
 void attention_prefill(const AttentionPrefillArgs& args, StreamRef stream) {
   const AttentionMask& mask = args.mask;
   ORRERY_CHECK(attention_prefill_supports(args.kv.head_dim, args.kv.format),
                "no prefill attention for this head dimension or format");
+  ORRERY_CHECK(args.block_queries == 64 || args.block_queries == 128, "blocks of 64 or 128 queries");
   ORRERY_CHECK(args.heads % args.kv.kv_heads == 0, "query heads share KV heads unevenly");
   ORRERY_CHECK((args.kv.block_size & (args.kv.block_size - 1)) == 0, "a block size that is no power of two");
   ORRERY_CHECK(mask.causal || (mask.sinks == 0 && mask.tree_nodes == 0), "sinks and trees are causal");

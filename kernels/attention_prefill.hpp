@@ -22,11 +22,16 @@ struct AttentionPrefillArgs {
   int max_new_tokens = 0;  ///< an upper bound over the batch; it sizes the grid
   int heads = 0;           ///< a multiple of kv.kv_heads
   float scale = 0;         ///< of the scores, usually 1 / sqrt(head_dim)
+  int block_queries = 0;   ///< queries per block, 64 or 128 (head_dim 256: 64); prefill_block_queries() knows
   AttentionMask mask;
 };
 
 /// Whether there is a kernel for this head dimension (64, 96, 128, 256) and format (bf16, fp16).
 bool attention_prefill_supports(int head_dim, DType format);
+
+/// 128 queries per block, which read shared memory least often, unless blocks of 128 are too few for two on
+/// each SM: then 64.
+int prefill_block_queries(int seqs, int max_new_tokens, int heads, int sm_count);
 
 /// Enqueues it. Rows that see no key become zero. Errors: DeviceError; InternalError for what
 /// attention_prefill_supports() denies and for masks that contradict themselves.

@@ -181,6 +181,7 @@ Case prefill_case(const PrefillShape& s) {
   };
   add("ragged", s.ragged), add("window", s.window), add("sinks", s.sinks), add("tree", s.tree);
   add("bidirectional", s.bidirectional), add("sparse_percent", s.sparse_percent);
+  add("block_queries", s.block_queries);
   return c;
 }
 
@@ -192,6 +193,7 @@ PrefillShape shape_of(const Case& c) {
   s.block_size = c.option("block_size", 16), s.ragged = c.option("ragged", 0);
   s.window = c.option("window", 0), s.sinks = c.option("sinks", 0), s.tree = c.option("tree", 0);
   s.bidirectional = c.option("bidirectional", 0), s.sparse_percent = c.option("sparse_percent", 0);
+  s.block_queries = c.option("block_queries", 0);
   return s;
 }
 

@@ -20,6 +20,7 @@ struct PrefillShape {
   std::int64_t block_size = 16;  ///< of the paged cache; 0 = contiguous K and V
   std::int64_t ragged = 0;       ///< 1: sequence i of n has (i + 1) / n of the new tokens and of the past
   std::int64_t window = 0, sinks = 0, tree = 0, bidirectional = 0;
+  std::int64_t block_queries = 0;   ///< queries per block of threads; 0 = as prefill_block_queries() says
   std::int64_t sparse_percent = 0;  ///< block-sparse: of the causal key blocks of a query block
 };
 

@@ -60,6 +60,13 @@ void add_grid(Cases& cases) {
     for (const std::int64_t n : {256, 1024, 64, 2048, 16}) cases.add(h, seqs, n, 0);
     for (const std::int64_t n : {128, 512}) cases.add(h, seqs, n, 2048);
   }
+  for (const std::int64_t n : {256, 512, 1024, 2048}) {  // to judge prefill_block_queries() by
+    for (const std::int64_t queries : {64, 128}) {
+      PrefillShape shape = Cases::with(h, 1, n, 0);
+      shape.block_queries = queries;
+      cases.add(shape);
+    }
+  }
   for (const std::int64_t seqs : {4, 16, 64}) {
     for (const std::int64_t past : {0, 4096}) {
       PrefillShape shape = Cases::with(h, seqs, 1024, past);
@@ -155,6 +162,7 @@ std::vector<Case> AttentionPrefill::checks() const {
   std::vector<Case> cases;
   const auto add = [&](const Heads& h, std::int64_t seqs, std::int64_t n, std::int64_t past, auto change) {
     PrefillShape shape = Cases::with(h, seqs, n, past);
+    shape.block_queries = n > 64 ? 128 : 64;
     change(shape);
     cases.push_back(prefill_case(shape));
   };
@@ -163,7 +171,7 @@ std::vector<Case> AttentionPrefill::checks() const {
   const Heads h{1, 1, 128};
   for (const std::int64_t n : {1, 63, 64, 65, 128, 129}) add(h, 1, n, 0, plain);
   for (const std::int64_t past : {62, 63, 64, 130}) add(h, 1, 1, past, plain);
-  add(h, 1, 70, 37, plain);
+  add(h, 1, 70, 37, plain), add(h, 1, 70, 37, [](auto& s) { s.block_queries = 64; });
   // Each head dimension in both sizes of block, both formats; many heads sharing one, or a few, or none.
   for (const std::int64_t dim : {64, 96})
     add({2, 1, dim}, 1, 17, 130, plain), add({1, 1, dim}, 1, 66, 64, plain);

@@ -118,6 +118,10 @@ class PrefillInstance final : public Instance {
     args_.seqs = static_cast<int>(shape_.seqs), args_.max_new_tokens = static_cast<int>(shape_.new_tokens);
     args_.heads = static_cast<int>(shape_.heads);
     args_.scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
+    args_.block_queries =
+        shape_.block_queries > 0
+            ? static_cast<int>(shape_.block_queries)
+            : prefill_block_queries(args_.seqs, args_.max_new_tokens, args_.heads, device_info().sm_count);
     args_.mask = batch_.mask;
     if (tree_.size() > 0) args_.mask.tree = tree_.data();
     args_.mask.sparse_offsets = sparse_offsets_.data(), args_.mask.sparse_blocks = sparse_blocks_.data();

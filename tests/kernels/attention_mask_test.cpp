@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "attention_prefill.hpp"
 #include "attention_prefill_cases.hpp"
 #include "base/registry.hpp"
 #include "ops/kernel_classes.hpp"
@@ -184,6 +185,14 @@ TEST_CASE("is a call of prefill attention measured at its own dimensions?", "[at
   REQUIRE(nearest.size() == 1);
   CHECK(nearest[0].call.dims[0] == 5);
   CHECK(nearest[0].call.dims[1] == Approx(mixed.dims[1]).epsilon(0.01));
+}
+
+TEST_CASE("do prompts that fill the GPU take large blocks, and others small ones?", "[attention]") {
+  CHECK(prefill_block_queries(1, 8192, 32, 132) == 128);
+  CHECK(prefill_block_queries(1, 512, 32, 132) == 64);       // 128 blocks of 128 for 132 SMs
+  CHECK(prefill_block_queries(1, 33 * 128, 8, 132) == 128);  // exactly two per SM
+  CHECK(prefill_block_queries(1, 33 * 128 - 128, 8, 132) == 64);
+  CHECK(prefill_block_queries(64, 64, 32, 132) == 64);  // half of each block of 128 would be empty
 }
 
 TEST_CASE("can every case of the sweep be made again from its row?", "[attention]") {
