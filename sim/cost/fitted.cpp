@@ -202,12 +202,17 @@ KernelTime FittedModel::price(const KernelCall& call) const {
   if (cls == &kAllReduceNccl) return collective(call, "all_reduce_nccl");
   if (cls == &kAllGather) return collective(call, "all_gather");
   if (cls == &kSendRecv) return collective(call, "send_recv");
-  return fit == nullptr ? backing_->price(call) : generic(call, *fit);
+  if (fit != nullptr) return generic(call, *fit);
+  if (cls->like == nullptr) return backing_->price(call);
+  KernelCall as = call;
+  as.cls = cls->like;
+  return price(as);
 }
 
 ClassError FittedModel::error(const KernelClass& cls, Provenance provenance) const {
   if (provenance == Provenance::analytic) return backing_->error(cls, provenance);
   const auto at = fit_.errors.find(std::string(&cls == &kLmHead ? kGemm.name : cls.name));
+  if (at == fit_.errors.end() && cls.like != nullptr) return error(*cls.like, provenance);
   if (at == fit_.errors.end()) return backing_->error(cls, provenance);
   if (provenance != Provenance::extrapolated) return at->second;
   // Beyond the fitted range: twice the held-out error, and no better than a fifth.

@@ -75,6 +75,11 @@ std::vector<CalibratedRange> FittedModel::ranges(const KernelCall& like) const {
           {fmt::format("{} all row-wise kernels", fitted_on(r.scaled_from)), {quantity("bytes", r.bytes)}}};
   }
   const GenericFit* g = generic_for(like);
+  if (g == nullptr && cls->like != nullptr) {
+    KernelCall as = like;
+    as.cls = cls->like;
+    return ranges(as);
+  }
   return g == nullptr ? std::vector<CalibratedRange>{} : generic_range(*g);
 }
 

@@ -16,10 +16,18 @@ double total_seconds(const TimeShares& shares) {
   return total;
 }
 
-/// Seconds per class.
+const KernelClass& class_named(const std::string& name) {
+  return *Registry<KernelClasses>::find(name).make;
+}
+/// The name under which classes that share one error are summed.
+std::string error_name(const std::string& name) {
+  return std::string(error_class(class_named(name)).name);
+}
+
+/// Seconds per class, those of classes with one error together.
 std::map<std::string, double> class_seconds(const TimeShares& shares) {
   std::map<std::string, double> out;
-  for (const auto& [key, seconds] : shares.by_class_provenance) out[key.first] += seconds;
+  for (const auto& [key, seconds] : shares.by_class_provenance) out[error_name(key.first)] += seconds;
   return out;
 }
 
@@ -37,8 +45,9 @@ std::map<std::string, double> sigma_by_class(const TimeShares& shares, const Ker
   const auto time = class_seconds(shares);
   std::map<std::string, double> out;
   for (const auto& [key, seconds] : shares.by_class_provenance) {
-    const KernelClass& cls = *Registry<KernelClasses>::find(key.first).make;
-    if (seconds > 0) out[key.first] += seconds / time.at(key.first) * cost.error(cls, key.second).log_sigma;
+    const std::string group = error_name(key.first);
+    const double sigma = cost.error(class_named(key.first), key.second).log_sigma;
+    if (seconds > 0) out[group] += seconds / time.at(group) * sigma;
   }
   return out;
 }
@@ -59,10 +68,9 @@ std::array<double, kProvenanceCount> variance_by_provenance(const TimeShares& sh
   if (variance <= 0) return out;
   for (const auto& [key, seconds] : shares.by_class_provenance) {
     if (seconds <= 0) continue;
-    const KernelClass& cls = *Registry<KernelClasses>::find(key.first).make;
-    const double part = seconds / total * cost.error(cls, key.second).log_sigma;
+    const double part = seconds / total * cost.error(class_named(key.first), key.second).log_sigma;
     // A class's variance (sum of its parts)^2 is divided in proportion to the parts.
-    out[static_cast<std::size_t>(key.second)] += part * of_class.at(key.first) / variance;
+    out[static_cast<std::size_t>(key.second)] += part * of_class.at(error_name(key.first)) / variance;
   }
   return out;
 }

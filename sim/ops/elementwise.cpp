@@ -53,12 +53,12 @@ bool quantise_needed(const LoweringContext& ctx, Producer producer) {
   return !(ctx.fusion.quant_into_norm && producer != Producer::attention);
 }
 
-void push_elementwise(std::string_view role, const BatchShape& batch, const LoweringContext& ctx,
-                      const RowTraffic& traffic, KernelCalls& out) {
+void push_elementwise(const KernelClass& cls, std::string_view role, const BatchShape& batch,
+                      const LoweringContext& ctx, const RowTraffic& traffic, KernelCalls& out) {
   const auto tokens = static_cast<double>(batch.dense_tokens());
   if (tokens == 0) return;
   KernelCall call;
-  call.cls = &kElementwise;
+  call.cls = &cls;
   call.dims = {tokens, traffic.read + traffic.write};
   call.dtype = call.weight_dtype = ctx.precision.activation;
   call.role = role;
@@ -80,10 +80,11 @@ void RmsNorm::lower(const BatchShape& batch, const LoweringContext& ctx, KernelC
   const double row = width_ * bytes_per_element(ctx.precision.activation);
   const double result = width_ * output_element(ctx, feeds_linear_);
   const bool fused = residual_ && ctx.fusion.norm_residual;
-  if (residual_ && !fused) push_elementwise("residual_add", batch, ctx, {2 * row, row, width_}, out);
+  if (residual_ && !fused)
+    push_elementwise(kResidualAdd, "residual_add", batch, ctx, {2 * row, row, width_}, out);
   RowTraffic traffic{row, result, 4 * width_, weight_bytes(ctx)};
   if (fused) traffic.read += row, traffic.write += row, traffic.flops += width_;
-  push_elementwise(role_, batch, ctx, traffic, out);
+  push_elementwise(kNorm, role_, batch, ctx, traffic, out);
 }
 
 double QkNorm::weight_bytes(const LoweringContext& ctx) const {
@@ -94,7 +95,7 @@ void QkNorm::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCa
   const auto width = static_cast<double>(
       (sizes_.local_heads(ctx.shard.tp) + sizes_.local_kv_heads(ctx.shard.tp)) * sizes_.head_dim);
   const double row = width * bytes_per_element(ctx.precision.activation);
-  push_elementwise("qk_norm", batch, ctx, {row, row, 4 * width, weight_bytes(ctx)}, out);
+  push_elementwise(kNorm, "qk_norm", batch, ctx, {row, row, 4 * width, weight_bytes(ctx)}, out);
 }
 
 void RopeKvWrite::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
@@ -105,12 +106,13 @@ void RopeKvWrite::lower(const BatchShape& batch, const LoweringContext& ctx, Ker
   const double cached = sizes_.kv_bytes_per_token(ctx);
   const double table = dim * element;
   if (ctx.fusion.rope_kv_write) {
-    push_elementwise("rope", batch, ctx, {(q + 2 * k) * element + table, q * element + cached, 3 * (q + k)},
-                     out);
+    push_elementwise(kRope, "rope", batch, ctx,
+                     {(q + 2 * k) * element + table, q * element + cached, 3 * (q + k)}, out);
     return;
   }
-  push_elementwise("rope", batch, ctx, {(q + k) * element + table, (q + k) * element, 3 * (q + k)}, out);
-  push_elementwise("kv_write", batch, ctx, {2 * k * element, cached}, out);
+  push_elementwise(kRope, "rope", batch, ctx, {(q + k) * element + table, (q + k) * element, 3 * (q + k)},
+                   out);
+  push_elementwise(kKvWrite, "kv_write", batch, ctx, {2 * k * element, cached}, out);
 }
 
 void Activation::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
@@ -118,19 +120,19 @@ void Activation::lower(const BatchShape& batch, const LoweringContext& ctx, Kern
   const double row = width * bytes_per_element(ctx.precision.activation);
   const double result = width * output_element(ctx, true);
   if (!gated_) {
-    push_elementwise("activation", batch, ctx, {row, result, 4 * width}, out);
+    push_elementwise(kActivation, "activation", batch, ctx, {row, result, 4 * width}, out);
   } else if (ctx.fusion.activation_mul) {
-    push_elementwise("activation", batch, ctx, {2 * row, result, 5 * width}, out);
+    push_elementwise(kActivation, "activation", batch, ctx, {2 * row, result, 5 * width}, out);
   } else {
-    push_elementwise("activation", batch, ctx, {row, row, 4 * width}, out);
-    push_elementwise("activation_mul", batch, ctx, {2 * row, result, width}, out);
+    push_elementwise(kActivation, "activation", batch, ctx, {row, row, 4 * width}, out);
+    push_elementwise(kActivation, "activation_mul", batch, ctx, {2 * row, result, width}, out);
   }
 }
 
 void Quantise::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
   if (!quantise_needed(ctx, producer_)) return;
   const auto width = static_cast<double>(width_.local_width(split_ ? ctx.shard.tp : 1));
-  push_elementwise("quantise", batch, ctx,
+  push_elementwise(kQuantise, "quantise", batch, ctx,
                    {width * bytes_per_element(ctx.precision.activation),
                     width * bytes_per_element(ctx.precision.compute), 2 * width},
                    out);

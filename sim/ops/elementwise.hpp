@@ -29,8 +29,8 @@ bool quantise_needed(const LoweringContext& ctx, Producer producer);
 struct RowTraffic {
   double read = 0, write = 0, flops = 0, weight_bytes = 0;
 };
-void push_elementwise(std::string_view role, const BatchShape& batch, const LoweringContext& ctx,
-                      const RowTraffic& traffic, KernelCalls& out);
+void push_elementwise(const KernelClass& cls, std::string_view role, const BatchShape& batch,
+                      const LoweringContext& ctx, const RowTraffic& traffic, KernelCalls& out);
 
 /// RMSNorm over `width` (Zhang and Sennrich, 2019): 4 operations per element (square, sum, scale, weight).
 /// With `residual` the residual add goes before it: x and the stream are read, the sum and the norm written

@@ -11,7 +11,7 @@ std::int64_t local_vocab(std::int64_t vocab, int ranks) {
 void Embedding::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
   const auto width = static_cast<double>(hidden_);
   push_elementwise(
-      "embedding", batch, ctx,
+      kEmbedding, "embedding", batch, ctx,
       {width * bytes_per_element(ctx.precision.lm_head), width * bytes_per_element(ctx.precision.activation)},
       out);
 }

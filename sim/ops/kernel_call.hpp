@@ -36,6 +36,11 @@ struct KernelClass {
   const KernelClass* like = nullptr;
 };
 
+/// The class whose error a class shares: the one it is priced like, or itself.
+inline const KernelClass& error_class(const KernelClass& cls) {
+  return cls.like == nullptr ? cls : *cls.like;
+}
+
 /// Which engine of the device a call occupies; calls of different lanes may overlap between fork and join
 /// marks.
 enum class Lane : std::uint8_t { compute, comm, copy, cpu };

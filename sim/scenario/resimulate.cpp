@@ -55,7 +55,7 @@ std::vector<Perturbation> draw(int runs, std::uint64_t seed, const TimeShares& s
 Summary run_perturbed(const Deployment& d, const Scenario& scenario, const Perturbation& p) {
   KernelPlan plan = d.pricer().plan();
   for (const auto& entry : Registry<KernelClasses>::entries()) {
-    const auto given = p.class_factor.find(entry.name);
+    const auto given = p.class_factor.find(std::string(error_class(*entry.make).name));
     auto& factor = plan.class_factor.try_emplace(entry.name, 1.0).first->second;
     factor *= p.engine_factor * (given == p.class_factor.end() ? 1.0 : given->second);
   }

@@ -26,7 +26,7 @@ class BumpyCost final : public KernelCostModel {
     if (call.cls == &kAttentionDecode)
       us += 2e-3 * d[1] + (d[1] / d[0] > 700 ? 4 + 1e-3 * d[1] : 0) + 0.3 * d[0];
     if (call.cls == &kAttentionPrefill) us += 1e-5 * d[2] + 1e-3 * d[3];
-    if (call.cls == &kElementwise) us += d[0] * d[1] / 3e6;
+    if (error_class(*call.cls).name == "elementwise") us += d[0] * d[1] / 3e6;
     if (call.cls == &kAllReduceNccl) us += 20 + d[1] / 1e5;
     if (call.cls == &kAllReduceCustom) us += 5 + d[1] / 5e4;
     return {Seconds(us * 1e-6 * scale_),
