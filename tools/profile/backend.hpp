@@ -14,7 +14,10 @@ namespace orrery::profile {
 void require_device();
 /// CUPTI's timer where it starts; CUDA events elsewhere, and `note` says why.
 std::unique_ptr<Meter> make_meter(std::string& note);
+/// Hardware counters of this process: they may be refused, and a broken driver may crash in them.
 std::unique_ptr<Counters> make_counters();
+/// The same after a process of its own (--probe-counters) came through them unharmed.
+std::unique_ptr<Counters> make_proven_counters();
 /// Of the GPU that is measured: "0000:3b:00.0".
 std::string pci_bus_id();
 

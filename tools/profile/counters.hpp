@@ -14,8 +14,14 @@ class Counters {
   virtual ~Counters() = default;
   /// Bytes read from and written to device memory by one launch with a cold L2; nullopt = not permitted.
   virtual std::optional<double> dram_bytes(kernels::Instance&, kernels::StreamRef) { return std::nullopt; }
-  /// A sentence why there are none; "" while there are.
-  virtual std::string refusal() const { return "this build has no hardware counters"; }
+  /// Why there are none; "" while there are.
+  virtual std::string refusal() const { return refusal_; }
+
+  Counters() = default;
+  explicit Counters(std::string refusal) : refusal_(std::move(refusal)) {}
+
+ private:
+  std::string refusal_ = "this build has no hardware counters";
 };
 
 }  // namespace orrery::profile

@@ -192,7 +192,8 @@ int collect(const Settings& settings) {
   std::string note;
   const auto meter = make_meter(note);
   if (!note.empty()) progress.say(note);
-  const auto counters = make_counters();
+  const auto counters =
+      settings.no_counters ? std::make_unique<Counters>("not asked for") : make_proven_counters();
   Bench bench(bench_settings(settings), *meter, *sensors, *counters);
   const Readings clocks = bench.spin_up();
   auto components = chosen_components(settings.only, device);
@@ -218,9 +219,32 @@ int collect(const Settings& settings) {
   return code;
 }
 
+/// --probe-counters: one launch under them, and the timer once more after it. What it prints is the reason.
+int probe_counters() {
+  require_device();
+  std::string note;
+  const auto meter = make_meter(note);
+  const auto counters = make_counters();
+  const std::string name = Registry<kernels::Components>::names().front();
+  const kernels::Component& component = *Registry<kernels::Components>::find(name).make;
+  const kernels::Case what = component.checks().front();
+  const auto instance = component.make(what);
+  const kernels::Stream stream;
+  kernels::synchronize_device();
+  const auto bytes = counters->dram_bytes(*instance, stream.ref());
+  Sampling again;
+  again.what = &what, again.instance = instance.get(), again.timing = component.timing(what);
+  again.stream = stream.ref();
+  if (bytes) meter->sample(again);
+  fmt::print("{}\n",
+             bytes ? fmt::format("{}: {:.0f} DRAM bytes", describe(what), *bytes) : counters->refusal());
+  return static_cast<int>(bytes ? ExitCode::ok : ExitCode::no_device);
+}
+
 }  // namespace
 
 int run(const Settings& settings) {
+  if (settings.probe_counters) return probe_counters();
   if (settings.list) return list(settings);
   return settings.dry_run ? dry_run(settings) : collect(settings);
 }

@@ -69,6 +69,11 @@ const Option kOptions[] = {
     {"--dry-run", "",
      "everything but measuring, on the CPU's emulator: small cases, checked, a made-up clock",
      [](Settings& s, const std::string&) { s.dry_run = true; }},
+    {"--no-counters", "", "no DRAM bytes by hardware counters",
+     [](Settings& s, const std::string&) { s.no_counters = true; }},
+    {"--probe-counters", "",
+     "only try the hardware counters on one launch; exit 4 and the reason when refused",
+     [](Settings& s, const std::string&) { s.probe_counters = true; }},
     {"--quiet", "", "no progress on stderr", [](Settings& s, const std::string&) { s.quiet = true; }},
     {"--help", "", "this text", [](Settings& s, const std::string&) { s.help = true; }},
 };

@@ -9,6 +9,7 @@ namespace orrery::profile {
 /// What the command line asks of the collector.
 struct Settings {
   bool dry_run = false, list = false, quick = false, check = false, quiet = false, help = false;
+  bool probe_counters = false, no_counters = false;
   std::optional<double> budget_s;  ///< wall-clock seconds; none = every sweep to its end
   std::vector<std::string> only;   ///< components or kernel classes; empty = all
   std::string only_shapes;         ///< a file of `orrery calibrate coverage --out`
