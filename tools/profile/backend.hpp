@@ -10,6 +10,8 @@ namespace orrery::profile {
 
 // What differs between the collector for GPUs (cuda/) and the one that only rehearses (emulated/).
 
+/// Whether kernels run on the emulator, which a dry run needs.
+bool can_rehearse();
 /// Errors: ConfigError (no_device) with a sentence for people when nothing can be measured here.
 void require_device();
 /// CUPTI's timer where it starts; CUDA events elsewhere, and `note` says why.

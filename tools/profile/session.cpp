@@ -97,11 +97,11 @@ Plan plan_of(const Settings& settings, const std::vector<std::string>& component
 }
 
 int dry_run(const Settings& settings) {
-  const DeviceInfo device = kernels::device_info();
-  if (!device.emulated) {
+  if (!can_rehearse()) {
     throw ConfigError("this program measures; rehearsals run on the CPU's emulator",
                       "orrery-profile-emulated --dry-run", ExitCode::usage);
   }
+  const DeviceInfo device = kernels::device_info();
   const ScratchFolder scratch;
   Tables tables(settings.out.empty() ? scratch.path() : settings.out,
                 provenance_line(device, {}, "", DryMeter().name()), true);

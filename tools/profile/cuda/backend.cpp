@@ -13,6 +13,10 @@
 
 namespace orrery::profile {
 
+bool can_rehearse() {
+  return false;
+}
+
 void require_device() {
   std::string why;
   if (kernels::device_available(&why)) return;

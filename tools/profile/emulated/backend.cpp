@@ -4,6 +4,10 @@
 
 namespace orrery::profile {
 
+bool can_rehearse() {
+  return true;
+}
+
 void require_device() {
   throw ConfigError(
       "this build has no CUDA kernels, so there is nothing to measure with",
