@@ -82,12 +82,50 @@ std::string error_section(const std::vector<FitFile>& fits) {
   }
   return out + "\n";
 }
+constexpr const char* kTransferHead = R"(
+## Devices nobody measured
+
+A device without a fit is priced from the nearest fitted one (same vendor; distance in log of bf16 peak, bandwidth and SMs), its rates scaled
+by the ratio of the datasheets. Below, devices that do have tables are predicted that way, by `orrery calibrate transfer --record`, on all
+rows of those tables. The error bars of an unmeasured device are the widest sigma of its class here, among transfers within an architecture or
+across, whichever its own is (sigma as above, and all of the bias in it).
+)";
+
+std::string transfer_section(const std::vector<TransferError>& transfers) {
+  std::string out = kTransferHead;
+  for (const auto& t : transfers) {
+    out += fmt::format("\n### {} predicted from {} ({})\n\n", t.to, t.from,
+                       t.same_architecture ? "one architecture" : "across architectures");
+    out += "| class | format | region | n | median % | p90 % | bias % |\n|---|---|---|---:|---:|---:|---:|\n";
+    for (const auto& h : t.regions) {
+      out += fmt::format("| {} | {} | {} | {} | {} | {} | {:+.1f} |\n", h.kernel_class, h.dtype, h.region,
+                         h.rows, percent(h.median_abs), percent(h.p90_abs), 100 * h.bias);
+    }
+  }
+  out += "\nSigma in percent:\n\n| class |";
+  std::set<std::string> classes;
+  for (const auto& t : transfers) {
+    out += fmt::format(" {} to {} |", t.from, t.to);
+    for (const auto& [cls, e] : t.errors) classes.insert(cls);
+  }
+  out += "\n|---|";
+  for (std::size_t i = 0; i < transfers.size(); ++i) out += "---:|";
+  for (const auto& cls : classes) {
+    out += fmt::format("\n| {} |", cls);
+    for (const auto& t : transfers) {
+      const auto e = t.errors.find(cls);
+      out += e == t.errors.end() ? std::string(" - |") : fmt::format(" {} |", percent(e->second.log_sigma));
+    }
+  }
+  return out + "\n";
+}
 }  // namespace
 
-std::string accuracy_page(const std::vector<FitFile>& fits) {
+std::string accuracy_page(const std::vector<FitFile>& fits, const std::vector<TransferError>& transfers) {
   std::string out = kHead;
   for (const auto& f : fits) out += device_section(f);
-  return out + error_section(fits);
+  out += error_section(fits);
+  return transfers.empty() ? out : out + transfer_section(transfers);
 }
 
 }  // namespace orrery::calibrate

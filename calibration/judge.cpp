@@ -184,4 +184,19 @@ void judge(const DeviceProfile& device, const KernelRows& rows, FitFile& fit) {
   fit.errors = residuals.errors();
 }
 
+Judgement judge_all(const DeviceProfile& device, const KernelRows& rows, const KernelCostModel& model) {
+  Residuals residuals;
+  const auto add = [&](const KernelCall& call, double seconds, const std::vector<Region>& in, DType dtype) {
+    residuals.add(std::string(call.cls->name), std::string(name(dtype)), in, Use::held_row,
+                  std::log(model.price(call).time.value / seconds));
+  };
+  for (const auto& r : rows.gemm) add(kernel_call(r), r.seconds, regions(r), r.dtype);
+  for (const auto& r : rows.prefill) add(prefill_call(r), r.seconds, prefill_regions(r), DType::bf16);
+  for (const auto& r : rows.decode) add(decode_call(r), r.seconds, decode_regions(r, device), DType::bf16);
+  for (const auto& r : rows.row_kernels) add(kernel_call(r), r.seconds, {{"all", {}, true}}, DType::bf16);
+  for (const auto& r : rows.collectives) add(kernel_call(r), r.seconds, regions(r), DType::bf16);
+  for (const auto& r : rows.generic) add(kernel_call(r), r.seconds, {{"all", {}, true}}, r.dtype);
+  return {residuals.held_out(), residuals.errors()};
+}
+
 }  // namespace orrery::calibrate

@@ -2,7 +2,7 @@
 
 #include "cost/fitted.hpp"
 #include "cost/measured.hpp"
-#include "cost/roofline.hpp"
+#include "cost/scaled.hpp"
 
 namespace orrery {
 
@@ -11,7 +11,7 @@ KernelCostModelPtr best_cost_model(const DeviceProfile& device, const Topology& 
     return make_measured(device, topology, "", Kernels::of_engines);
   }
   return std::filesystem::exists(device.folder + "/fit.json") ? make_fitted(device, topology, "")
-                                                              : make_analytic(device, topology);
+                                                              : make_unmeasured(device, topology);
 }
 
 }  // namespace orrery

@@ -9,7 +9,7 @@
 #include "base/registry.hpp"
 #include "cost/fitted.hpp"
 #include "cost/measured_table.hpp"
-#include "cost/roofline.hpp"
+#include "cost/scaled.hpp"
 #include "ops/kernel_classes.hpp"
 
 namespace orrery {
@@ -151,7 +151,7 @@ KernelCostModelPtr make_measured(const DeviceProfile& device, const Topology& to
                       "use --cost-model fitted or analytic", ExitCode::no_device);
   }
   const std::string fit = device.folder + "/fit.json";
-  if (!fs::exists(fit)) return make_measured(rows, make_analytic(device, topology), {}, kernels);
+  if (!fs::exists(fit)) return make_measured(rows, make_unmeasured(device, topology), {}, kernels);
   return make_measured(rows, make_fitted(device, topology, "", kernels),
                        FitFile::load(fit).engine_kernel_factor, kernels);
 }

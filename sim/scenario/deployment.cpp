@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "cost/scaled.hpp"
 #include "scenario/precision.hpp"
 #include "scenario/settings.hpp"
 #include "serving/router.hpp"
@@ -152,10 +153,11 @@ KernelCostModelPtr choose_cost_model(const Scenario& s, const Deployment& d,
                           std::filesystem::exists(d.device.folder + "/measured", ignored);
   if (s.cost_model != "auto") return Registry<CostModels>::find(s.cost_model).make(d.device, d.topology, "");
   if (!calibrated) {
-    warnings.push_back(
-        fmt::format("{} has no calibration: step times come from its datasheet (analytic); 'orrery gpus "
-                    "list' shows which have one",
-                    d.device.name));
+    const auto from = nearest_fitted(d.device);
+    warnings.push_back(fmt::format(
+        "{} has no calibration: step times {}; 'orrery gpus list' shows which have one", d.device.name,
+        from ? fmt::format("are those of {} scaled by the two datasheets (extrapolated)", from->name)
+             : "come from its datasheet (analytic)"));
   }
   return best_cost_model(d.device, d.topology);
 }

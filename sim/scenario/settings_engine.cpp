@@ -58,9 +58,9 @@ void add_deployment_settings(std::vector<Setting>& out) {
       ValueRange{0, 65536});
   add(top, group, "router", "ROUTER", "how requests are spread over replicas (orrery list routers)",
       ORRERY_MEMBER(router));
-  add(hardware, group, "cost_model", "auto|fitted|measured|measured-raw|roofline",
+  add(hardware, group, "cost_model", "auto|fitted|measured|measured-raw|scaled|analytic|roofline",
       "where kernel times come from (default: the best the device has)", ORRERY_MEMBER(cost_model));
-  add(top, group, "engine", "ENGINE", "vllm, vllm@0.15.1, sglang, trtllm (orrery list engines)",
+  add(top, group, "engine", "ENGINE", "vllm, vllm@0.15.1, sglang, trtllm, live (orrery list engines)",
       ORRERY_MEMBER(engine));
 }
 

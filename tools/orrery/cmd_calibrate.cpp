@@ -86,7 +86,7 @@ int report(const std::vector<std::string>& args) {
   for (const auto& d : list_devices()) {
     if (fs::exists(d.folder + "/fit.json")) fits.push_back(FitFile::load(d.folder + "/fit.json"));
   }
-  const std::string page = calibrate::accuracy_page(fits);
+  const std::string page = calibrate::accuracy_page(fits, load_transfer_errors());
   if (out.empty()) {
     std::printf("%s", page.c_str());
   } else {
@@ -100,6 +100,7 @@ int run(const std::vector<std::string>& args) {
                   {{"collect", "time every kernel on this machine's GPU", calibrate_collect},
                    {"fit", "measured rows to fit.json, with held-out errors", fit},
                    {"show", "sources and held-out errors of one device's fit", calibrate_show},
+                   {"transfer", "one device's fit scaled to another, and its errors", calibrate_transfer},
                    {"report", "held-out errors of all devices as a page", report},
                    {"coverage", "shapes a workload needs, and what is measured", calibrate_coverage}},
                   args);

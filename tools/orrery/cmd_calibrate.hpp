@@ -13,6 +13,7 @@ namespace orrery {
 int calibrate_collect(const std::vector<std::string>& args);
 int calibrate_coverage(const std::vector<std::string>& args);
 int calibrate_show(const std::vector<std::string>& args);
+int calibrate_transfer(const std::vector<std::string>& args);
 
 /// The table of a fit's errors on rows that were held out of it.
 void print_held_out(const FitFile& fit);
