@@ -108,11 +108,16 @@ constexpr Variant kVariants[] = {
     {"flat", GemmVariant::flat, DType::fp16, GemmScaling::none},
     {"cublaslt", GemmVariant::cublaslt, DType::int8, GemmScaling::none},
 };
-const Variant& variant_of(const Case& c) {
+const Variant* find_variant(const Case& c) {
   for (const Variant& v : kVariants) {
-    if (v.format == c.call.dtype && c.variant == v.name) return v;
+    if (v.format == c.call.dtype && c.variant == v.name) return &v;
   }
-  throw std::logic_error("no implementation: " + describe(c));
+  return nullptr;
+}
+const Variant& variant_of(const Case& c) {
+  const Variant* const v = find_variant(c);
+  if (v == nullptr) throw std::logic_error("no implementation: " + describe(c));
+  return *v;
 }
 GemmShape shape_of(const Case& c) {
   const Variant& v = variant_of(c);
@@ -196,11 +201,11 @@ void add_matrix(std::vector<Case>& cases, std::size_t index, WeightShape w, DTyp
                 const char* library) {
   const std::int64_t most = w.n > 60000 ? 512 : 8192;  // logits are computed for the last tokens only
   for (const std::int64_t m : token_counts(index, most)) {
-    if (format == DType::bf16 || format == DType::fp16) {
-      if (m <= 4) cases.push_back(gemm_case(m, w, format, format, "gemv"));
-      if (m <= 16) cases.push_back(gemm_case(m, w, format, format, "flat"));
+    for (const char* variant : {"gemv", "flat", library}) {
+      const Case c = gemm_case(m, w, format, format, variant);
+      const Variant* const v = find_variant(c);
+      if (v != nullptr && !gemm_unsupported(v->variant, shape_of(c))) cases.push_back(c);
     }
-    cases.push_back(gemm_case(m, w, format, format, library));
   }
 }
 
@@ -230,15 +235,16 @@ class Gemm final : public Component {
         add_matrix(cases, i, weights[i], format, library);
       }
     };
-    constexpr std::size_t soon = 30;
-    add(models, 0, soon, DType::bf16, "cublaslt");
-    add(linear, 0, soon, DType::fp8, "cublaslt");
-    add(models, soon, models.size(), DType::bf16, "cublaslt");
-    add(linear, soon, linear.size(), DType::fp8, "cublaslt");
-    add(linear, 0, soon, DType::fp8, "cublaslt_block128");
-    add(linear, 0, soon, DType::fp8, "cublaslt_row");
-    add(linear, 0, soon / 2, DType::int8, "cublaslt");
-    add(linear, 0, soon / 2, DType::fp16, "cublaslt");
+    // The first model, one rank of each, then the rest.
+    constexpr std::size_t bounds[] = {0, 5, 30, 1000}, some = 15;
+    for (std::size_t i = 0; i < 3; ++i) {
+      add(models, bounds[i], bounds[i + 1], DType::bf16, "cublaslt");
+      add(linear, bounds[i], bounds[i + 1], DType::fp8, "cublaslt");
+    }
+    add(linear, 0, some, DType::fp8, "cublaslt_block128");
+    add(linear, 0, some, DType::int8, "cublaslt");
+    add(linear, 0, some, DType::fp8, "cublaslt_row");
+    add(linear, 0, some, DType::fp16, "cublaslt");
     const auto filling = filling_weights();
     for (std::size_t i = 0; i < filling.size(); ++i) {
       add_matrix(cases, models.size() + i, filling[i], i % 2 == 0 ? DType::bf16 : DType::fp8, "cublaslt");

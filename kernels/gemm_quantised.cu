@@ -229,12 +229,13 @@ class GemmQuantised final : public Component {
   std::vector<Case> checks() const override {
     std::vector<Case> cases;
     for (const DType format : {DType::int4, DType::int8}) {
-      // Every tile of m, one below, at and above; n within, at and beyond a tile; k split and not.
-      for (const std::int64_t m : {1, 15, 16, 17, 32}) cases.push_back(of(m, {64, 256}, format));
+      // Every tile of m, at its edges; n within, at and beyond a tile; k split among blocks and not.
+      for (const std::int64_t m : {1, 16, 17, 32}) cases.push_back(of(m, {64, 256}, format));
       cases.push_back(of(5, {80, 128}, format)), cases.push_back(of(3, {16, 1152}, format));
-      cases.push_back(of(33, {144, 128}, format)), cases.push_back(of(64, {128, 640}, format));
-      cases.push_back(of(65, {48, 128}, format)), cases.push_back(of(130, {144, 512}, format));
+      cases.push_back(of(33, {144, 128}, format)), cases.push_back(of(64, {128, 256}, format));
+      cases.push_back(of(65, {48, 128}, format)), cases.push_back(of(130, {144, 128}, format));
     }
+    cases.push_back(of(65, {32, 1024}, DType::int4));
     return cases;
   }
 

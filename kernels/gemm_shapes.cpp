@@ -45,9 +45,13 @@ std::vector<WeightShape> model_weights(bool vocabulary) {
 }
 
 std::vector<WeightShape> filling_weights() {
+  const auto models = model_weights(true);
   std::vector<WeightShape> shapes;
   for (const std::int64_t k : {512, 16384, 1024, 8192, 2048, 4096}) {
-    for (const std::int64_t n : {512, 32768, 1024, 16384, 65536, 2048}) shapes.push_back({n, k});
+    for (const std::int64_t n : {512, 32768, 1024, 16384, 65536, 2048}) {
+      const WeightShape shape{n, k};
+      if (std::find(models.begin(), models.end(), shape) == models.end()) shapes.push_back(shape);
+    }
   }
   return shapes;
 }
@@ -59,7 +63,7 @@ std::vector<std::int64_t> token_counts(std::size_t matrix, std::int64_t most) {
   constexpr std::size_t whole = 6;  // matrices that get the whole ladder
   std::vector<std::int64_t> counts;
   for (std::size_t i = 0; i < ladder.size(); ++i) {
-    if (matrix < whole || (i + matrix) % 3 == 0) counts.push_back(ladder[i]);
+    if (matrix < whole || (i + matrix) % 4 == 0) counts.push_back(ladder[i]);
   }
   counts.push_back(odd[matrix % odd.size()]);
   std::erase_if(counts, [&](std::int64_t m) { return m > most; });

@@ -22,8 +22,7 @@ std::vector<WeightShape> model_weights(bool vocabulary);
 std::vector<WeightShape> filling_weights();
 
 /// The numbers of rows (tokens in a step) to measure a matrix with: all of the ladder 1 to 8192 for the first
-/// few matrices, every third after them, shifted from matrix to matrix, and odd ones; `most` of them at least
-/// left out above it.
+/// few matrices, every fourth after them, shifted from matrix to matrix, and an odd one; none above `most`.
 std::vector<std::int64_t> token_counts(std::size_t matrix, std::int64_t most);
 
 /// A GEMM's case: dims m, n, k.

@@ -149,10 +149,10 @@ class GemmSparse final : public Component {
 
   std::vector<Case> checks() const override {
     std::vector<Case> cases;
-    for (const std::int64_t m : {1, 15, 16, 17, 32}) cases.push_back(of(m, {64, 256}));
+    for (const std::int64_t m : {1, 16, 17, 32}) cases.push_back(of(m, {64, 256}));
     cases.push_back(of(5, {80, 128})), cases.push_back(of(3, {16, 1152}));
-    cases.push_back(of(33, {144, 128})), cases.push_back(of(64, {128, 640}));
-    cases.push_back(of(65, {48, 128})), cases.push_back(of(130, {144, 512}));
+    cases.push_back(of(33, {144, 128})), cases.push_back(of(64, {128, 256}));
+    cases.push_back(of(65, {48, 128})), cases.push_back(of(130, {144, 128}));
     return cases;
   }
 

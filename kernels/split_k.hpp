@@ -33,8 +33,9 @@ inline SplitPlan split_plan(std::int64_t tiles, std::int64_t steps, std::int64_t
       std::min(splits, static_cast<std::int64_t>(memory.partial_count) / std::max<std::int64_t>(outputs, 1));
   if (tiles > static_cast<std::int64_t>(memory.counter_count)) splits = 1;
   splits = std::clamp<std::int64_t>(splits, 1, std::max<std::int64_t>(steps, 1));
-  const std::int64_t each = (steps + splits - 1) / splits;
-  return {static_cast<int>((steps + each - 1) / each), static_cast<int>(each)};
+  const std::int64_t each = std::max<std::int64_t>((steps + splits - 1) / splits, 1);
+  splits = std::max<std::int64_t>((steps + each - 1) / each, 1);  // none is left without a step
+  return {static_cast<int>(splits), static_cast<int>(each)};
 }
 
 /// Memory for launches that follow each other on one stream.
