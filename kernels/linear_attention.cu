@@ -81,8 +81,9 @@ std::size_t linear_attention_shared_bytes(int key_dim, int chunk, bool gate, boo
   return bytes;
 }
 
-void linear_attention(const LinearAttentionArgs& args, StreamRef stream) {
-  const LinearInputs& in = args.in;
+void linear_attention(const LinearAttentionArgs& given, StreamRef stream) {
+  LinearAttentionArgs args = given;
+  const LinearInputs& in = args.in = with_pitches(args.in);
   if (args.chunk_count == 0) return;
   ORRERY_CHECK(linear_attention_knows(in.key_dim, in.value_dim, args.chunk, in.gate != nullptr, in.delta),
                "linear attention of sizes that are not compiled");
@@ -164,7 +165,7 @@ class LinearAttention final : public Component {
   std::vector<Case> cases_of(const KernelCall& call) const override {
     const Shape s = shape_of(call);
     std::vector<Case> cases;
-    if (call.cls == &kSsd || call.cls->scaling != KernelClass::Scaling::prefill) return cases;
+    if (call.cls->scaling != KernelClass::Scaling::prefill) return cases;
     for (const auto& variant : linear_variants(*call.cls)) {
       const LinearRule rule = linear_rule(variant);
       const bool known = linear_attention_knows(s.sizes.key_dim, s.sizes.value_dim, s.chunk,

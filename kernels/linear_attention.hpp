@@ -24,6 +24,9 @@ struct LinearInputs {
   const float* skip = nullptr;   ///< [heads]; nullptr: 0 (not with the delta rule)
   bf16* out = nullptr;           ///< [tokens, heads, value_dim]
   float* state = nullptr;        ///< [seqs, heads, key_dim, value_dim], read and written
+  /// Elements from one token to the next of q and k, and of v, a multiple of 8 (slices of what one projection
+  /// or convolution gave); 0: packed as above.
+  std::int64_t key_pitch = 0, value_pitch = 0;
   int seqs = 0, heads = 0, key_heads = 0;
   int key_dim = 0, value_dim = 0;  ///< key_dim 64, 128 or 256; value_dim a multiple of 64
   bool constant_decay = false, delta = false;
@@ -42,7 +45,7 @@ struct ChunkPlan {
 ChunkPlan plan_chunks(const std::vector<std::int64_t>& lengths, int chunk);
 
 /// Prompts in chunks of 64 tokens (or 128: key_dim 64 and 128 without gate and delta rule). key_dim 256 goes
-/// with every rule but the delta rule with a gate.
+/// with every rule but the delta rule with a gate per channel.
 struct LinearAttentionArgs {
   LinearInputs in;
   const ChunkSpan* chunks = nullptr;           ///< [chunk_count] (ChunkPlan)
@@ -59,5 +62,8 @@ void linear_attention(const LinearAttentionArgs& args, StreamRef stream);
 
 /// One token per sequence.
 void linear_decode(const LinearInputs& in, StreamRef stream);
+
+/// The same inputs with pitches that are not zero.
+LinearInputs with_pitches(LinearInputs in);
 
 }  // namespace orrery::kernels

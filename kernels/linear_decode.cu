@@ -55,13 +55,13 @@ __global__ void __launch_bounds__(DecodeTile<key_dim>::kThreads) decode_kernel(L
     s[i] = load_pack<4>(state + static_cast<std::int64_t>(i * Tile::kRowsAtOnce + thread / kLanesPerRow) *
                                     in.value_dim);
   }
-  const std::int64_t key = (seq * in.key_heads + head / (in.heads / in.key_heads)) * key_dim;
+  const std::int64_t key = seq * in.key_pitch + head / (in.heads / in.key_heads) * key_dim;
   const float scalar = in.decay == nullptr ? 1.0F : fast_exp(in.decay[in.constant_decay ? head : row]);
   for (int d = thread; d < key_dim; d += Tile::kThreads) {
     q[d] = to_float(in.q[key + d]), k[d] = to_float(in.k[key + d]);
     decay[d] = vector ? fast_exp(to_float(in.gate[row * key_dim + d])) : scalar;
   }
-  const auto v = load_pack<4>(in.v + row * in.value_dim + column);
+  const auto v = load_pack<4>(in.v + seq * in.value_pitch + head * in.value_dim + column);
   const float beta = in.beta == nullptr ? 1.0F : in.beta[row];
   const float skip = in.skip == nullptr ? 0.0F : in.skip[head];
   __syncthreads();
@@ -117,7 +117,8 @@ bool knows(const LinearSizes& s) {
 
 }  // namespace
 
-void linear_decode(const LinearInputs& in, StreamRef stream) {
+void linear_decode(const LinearInputs& given, StreamRef stream) {
+  const LinearInputs in = with_pitches(given);
   if (in.seqs == 0) return;
   ORRERY_CHECK(knows({in.heads, in.key_heads, in.key_dim, in.value_dim}),
                "linear attention of sizes that are not compiled");
@@ -174,8 +175,7 @@ class LinearDecode final : public Component {
             case_of(kDeltaRuleDecode, "delta", 2, {2, 1, 64, 64}),
             case_of(kDeltaRuleDecode, "gated_delta", 3, {4, 2, 128, 128}),
             case_of(kDeltaRuleDecode, "gated_delta", 1, {1, 1, 256, 128}),
-            case_of(kGatedDeltaRuleDecode, "vector_gated_delta", 2, {2, 1, 128, 64}),
-            case_of(kSsdDecode, "ssd", 2, {4, 2, 128, 64})};
+            case_of(kGatedDeltaRuleDecode, "vector_gated_delta", 2, {2, 1, 128, 64})};
   }
   std::vector<Case> cases_of(const KernelCall& call) const override {
     const auto variants = linear_variants(*call.cls);
@@ -193,7 +193,7 @@ class LinearDecode final : public Component {
   std::unique_ptr<Instance> make(const Case& c) const override { return std::make_unique<DecodeInstance>(c); }
 };
 
-/// Heads of Qwen3-Next, MiniMax-01, Kimi Linear, Mamba-2 2.7B and Nemotron-H, GLA 1.3B, and their shards.
+/// Heads of Qwen3-Next, MiniMax-01, Kimi Linear, GLA 1.3B, and their shards.
 std::vector<Case> LinearDecode::sweep(const DeviceInfo&) const {
   const std::vector<std::int64_t> batches{64, 1, 256, 16, 128, 4, 512, 32, 8, 2}, few{64, 1, 256, 8};
   std::vector<Case> cases;
@@ -204,12 +204,10 @@ std::vector<Case> LinearDecode::sweep(const DeviceInfo&) const {
     }
   };
   add(kDeltaRuleDecode, "gated_delta", {{32, 16, 128, 128}}, batches);
-  add(kSsdDecode, "ssd", {{80, 1, 128, 64}}, batches);
   add(kLinearAttentionDecode, "constant_decay", {{64, 64, 128, 128}}, batches);
   add(kGatedDeltaRuleDecode, "vector_gated_delta", {{32, 32, 128, 128}}, batches);
   add(kGatedLinearAttentionDecode, "vector_gate", {{4, 4, 256, 512}}, batches);
   add(kDeltaRuleDecode, "gated_delta", {{8, 4, 128, 128}, {4, 2, 128, 128}, {64, 16, 128, 128}}, few);
-  add(kSsdDecode, "ssd", {{128, 8, 128, 64}, {16, 1, 128, 64}, {112, 2, 64, 64}, {32, 1, 256, 64}}, few);
   add(kLinearAttentionDecode, "constant_decay", {{8, 8, 128, 128}, {8, 8, 256, 512}}, few);
   add(kLinearAttentionDecode, "scalar_gate", {{32, 32, 64, 64}, {32, 32, 128, 128}}, few);
   add(kLinearAttentionDecode, "additive", {{16, 16, 64, 64}}, few);

@@ -91,9 +91,8 @@ __global__ void __launch_bounds__(chunk * 2) delta_kernel(LinearAttentionArgs ar
   const int thread = static_cast<int>(threadIdx.x), strip = thread / kWarpSize;
   const ChunkSpan span = args.chunks[blockIdx.x];
   const std::int64_t row = static_cast<std::int64_t>(span.first) * in.heads + head;
-  load_rows<key_dim, chunk, threads>(
-      shared->k, in.k + (static_cast<std::int64_t>(span.first) * in.key_heads + key_head) * key_dim,
-      static_cast<std::int64_t>(in.key_heads) * key_dim, span.tokens);
+  load_rows<key_dim, chunk, threads>(shared->k, in.k + span.first * in.key_pitch + key_head * key_dim,
+                                     in.key_pitch, span.tokens);
   async_commit();
   if (thread < chunk) {
     shared->beta[thread] = thread < span.tokens ? write_strength(in, span, head, thread) : 0.0F;
@@ -139,8 +138,9 @@ __global__ void __launch_bounds__(chunk * 2) delta_kernel(LinearAttentionArgs ar
   }
   for (int column = 0; column < in.value_dim; column += kOutputTile) {
     __syncthreads();
-    load_rows<kOutputTile, chunk, threads>(shared->v, in.v + row * in.value_dim + column, value_pitch,
-                                           span.tokens);
+    load_rows<kOutputTile, chunk, threads>(shared->v,
+                                           in.v + span.first * in.value_pitch + head * in.value_dim + column,
+                                           in.value_pitch, span.tokens);
     async_commit();
     async_wait<0>();
     __syncthreads();

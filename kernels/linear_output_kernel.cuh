@@ -23,15 +23,19 @@ __global__ void __launch_bounds__(chunk * 2) output_kernel(LinearAttentionArgs a
   const int head = static_cast<int>(blockIdx.y), column = static_cast<int>(blockIdx.z) * kOutputTile;
   const int key_head = head / (in.heads / in.key_heads), strip = static_cast<int>(threadIdx.x) / kWarpSize;
   const ChunkSpan span = args.chunks[blockIdx.x];
-  const std::int64_t keys = (static_cast<std::int64_t>(span.first) * in.key_heads + key_head) * key_dim;
-  const std::int64_t key_pitch = static_cast<std::int64_t>(in.key_heads) * key_dim;
-  const std::int64_t values =
-      (static_cast<std::int64_t>(span.first) * in.heads + head) * in.value_dim + column;
-  const std::int64_t value_pitch = static_cast<std::int64_t>(in.heads) * in.value_dim;
-  load_rows<key_dim, chunk, threads>(shared->q, in.q + keys, key_pitch, span.tokens);
-  load_rows<key_dim, chunk, threads>(shared->k, in.k + keys, key_pitch, span.tokens);
-  load_rows<kOutputTile, chunk, threads>(shared->v, (delta ? args.u : in.v) + values, value_pitch,
-                                         span.tokens);
+  const std::int64_t keys = span.first * in.key_pitch + key_head * key_dim;
+  const std::int64_t packed =
+                         (static_cast<std::int64_t>(span.first) * in.heads + head) * in.value_dim + column,
+                     packed_pitch = static_cast<std::int64_t>(in.heads) * in.value_dim;
+  load_rows<key_dim, chunk, threads>(shared->q, in.q + keys, in.key_pitch, span.tokens);
+  load_rows<key_dim, chunk, threads>(shared->k, in.k + keys, in.key_pitch, span.tokens);
+  if constexpr (delta) {
+    load_rows<kOutputTile, chunk, threads>(shared->v, args.u + packed, packed_pitch, span.tokens);
+  } else {
+    load_rows<kOutputTile, chunk, threads>(shared->v,
+                                           in.v + span.first * in.value_pitch + head * in.value_dim + column,
+                                           in.value_pitch, span.tokens);
+  }
   load_rows<kOutputTile, key_dim, threads>(
       shared->state,
       args.chunk_states + (static_cast<std::int64_t>(blockIdx.x) * in.heads + head) * key_dim * in.value_dim +
@@ -85,8 +89,8 @@ __global__ void __launch_bounds__(chunk * 2) output_kernel(LinearAttentionArgs a
     }
   }
   static_assert(key_stride >= stride);
-  store_strip(out, shared->q + strip * 16 * key_stride, in.out + values + strip * 16 * value_pitch,
-              value_pitch, span.tokens - strip * 16);
+  store_strip(out, shared->q + strip * 16 * key_stride, in.out + packed + strip * 16 * packed_pitch,
+              packed_pitch, span.tokens - strip * 16);
 }
 
 }  // namespace orrery::kernels

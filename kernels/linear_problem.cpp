@@ -46,7 +46,6 @@ std::vector<std::string> linear_variants(const KernelClass& cls) {
   if (&cls == &kGatedLinearAttention || &cls == &kGatedLinearAttentionDecode) return {"vector_gate"};
   if (&cls == &kDeltaRule || &cls == &kDeltaRuleDecode) return {"gated_delta", "delta"};
   if (&cls == &kGatedDeltaRule || &cls == &kGatedDeltaRuleDecode) return {"vector_gated_delta"};
-  if (&cls == &kSsd || &cls == &kSsdDecode) return {"ssd"};
   return {};
 }
 
@@ -61,10 +60,18 @@ LinearProblem::LinearProblem(const LinearSizes& sizes, const LinearRule& rule,
   in.seqs = static_cast<int>(seqs), in.heads = sizes.heads, in.key_heads = sizes.key_heads;
   in.key_dim = sizes.key_dim, in.value_dim = sizes.value_dim, in.delta = rule.delta;
   in.scale = rule.ssd ? 1.0F : 1.0F / std::sqrt(static_cast<float>(sizes.key_dim));
-  q_ = random_array<bf16>(product(tokens, sizes.key_heads, sizes.key_dim), seed), in.q = q_.data();
-  k_ = random_array<bf16>(q_.size(), seed + 1, unit), in.k = k_.data();
-  v_ = random_array<bf16>(product(tokens, sizes.heads, sizes.value_dim), seed + 2), in.v = v_.data();
-  out_ = poisoned_array<bf16>(v_.size()), in.out = out_.data();
+  const std::int64_t keys = std::int64_t{sizes.key_heads} * sizes.key_dim,
+                     values = std::int64_t{sizes.heads} * sizes.value_dim;
+  if (rule.ssd) {  // one convolution gives x, B and C in one row
+    v_ = random_array<bf16>(product(tokens, values + 2 * keys), seed);
+    in.v = v_.data(), in.k = in.v + values, in.q = in.k + keys;
+    in.key_pitch = in.value_pitch = values + 2 * keys;
+  } else {
+    q_ = random_array<bf16>(product(tokens, keys), seed), in.q = q_.data();
+    k_ = random_array<bf16>(q_.size(), seed + 1, unit), in.k = k_.data();
+    v_ = random_array<bf16>(product(tokens, values), seed + 2), in.v = v_.data();
+  }
+  out_ = poisoned_array<bf16>(product(tokens, values)), in.out = out_.data();
   state_ = random_array<float>(product(seqs, sizes.heads, sizes.key_dim, sizes.value_dim), seed + 3);
   in.state = state_.data();
   const std::size_t rows = product(tokens, sizes.heads);
@@ -86,10 +93,12 @@ LinearProblem::LinearProblem(const LinearSizes& sizes, const LinearRule& rule,
 }
 
 LinearProblem::Reference LinearProblem::reference(std::vector<double> state) const {
-  const LinearInputs& in = inputs_;
-  const auto q = to_doubles(q_), k = to_doubles(k_), v = to_doubles(v_), gate = to_doubles(gate_);
+  const LinearInputs in = with_pitches(inputs_);
+  const auto values = to_doubles(v_), gate = to_doubles(gate_);
+  const auto keys = q_.size() == 0 ? values : to_doubles(k_),
+             queries = q_.size() == 0 ? values : to_doubles(q_);
   const auto decay = to_doubles(decay_), beta = to_doubles(beta_), skip = to_doubles(skip_);
-  Reference r{std::vector<double>(v.size()), std::move(state)};
+  Reference r{std::vector<double>(out_.size()), std::move(state)};
   const auto dk = static_cast<std::size_t>(in.key_dim), dv = static_cast<std::size_t>(in.value_dim),
              heads = static_cast<std::size_t>(in.heads), key_heads = static_cast<std::size_t>(in.key_heads);
   std::size_t first = 0;
@@ -98,27 +107,30 @@ LinearProblem::Reference LinearProblem::reference(std::vector<double> state) con
     for (std::size_t h = 0; h < heads; ++h) {
       double* s = r.state.data() + (seq * heads + h) * dk * dv;
       for (std::size_t t = first; t < end; ++t) {
-        const std::size_t row = t * heads + h, key = (t * key_heads + h / (heads / key_heads)) * dk;
+        const std::size_t row = t * heads + h,
+                          key = t * static_cast<std::size_t>(in.key_pitch) + h / (heads / key_heads) * dk;
+        const double *k = keys.data() + key, *q = queries.data() + key,
+                     *v = values.data() + t * static_cast<std::size_t>(in.value_pitch) + h * dv;
+        if (q_.size() == 0) k += in.k - in.v, q += in.q - in.v;
         const double write = beta.empty() ? 1 : beta[row];
         std::vector<double> x(dv);
-        for (std::size_t j = 0; j < dv; ++j) x[j] = v[row * dv + j];
+        for (std::size_t j = 0; j < dv; ++j) x[j] = v[j];
         for (std::size_t i = 0; i < dk; ++i) {
           const double log = !gate.empty()   ? gate[row * dk + i]
                              : decay.empty() ? 0
                                              : decay[in.constant_decay ? h : row];
           for (std::size_t j = 0; j < dv; ++j) {
             s[i * dv + j] *= std::exp(log);
-            if (in.delta) x[j] -= k[key + i] * s[i * dv + j];
+            if (in.delta) x[j] -= k[i] * s[i * dv + j];
           }
         }
         for (std::size_t i = 0; i < dk; ++i) {
           for (std::size_t j = 0; j < dv; ++j) {
-            s[i * dv + j] += write * k[key + i] * x[j];
-            r.out[row * dv + j] += static_cast<double>(in.scale) * q[key + i] * s[i * dv + j];
+            s[i * dv + j] += write * k[i] * x[j];
+            r.out[row * dv + j] += static_cast<double>(in.scale) * q[i] * s[i * dv + j];
           }
         }
-        for (std::size_t j = 0; j < dv && !skip.empty(); ++j)
-          r.out[row * dv + j] += skip[h] * v[row * dv + j];
+        for (std::size_t j = 0; j < dv && !skip.empty(); ++j) r.out[row * dv + j] += skip[h] * v[j];
       }
     }
     first = end;
@@ -144,6 +156,12 @@ std::vector<std::int64_t> prompt_lengths(std::int64_t tokens, std::int64_t seqs,
     lengths.push_back(until - done), done = until;
   }
   return lengths;
+}
+
+LinearInputs with_pitches(LinearInputs in) {
+  if (in.key_pitch == 0) in.key_pitch = std::int64_t{in.key_heads} * in.key_dim;
+  if (in.value_pitch == 0) in.value_pitch = std::int64_t{in.heads} * in.value_dim;
+  return in;
 }
 
 ChunkPlan plan_chunks(const std::vector<std::int64_t>& lengths, int chunk) {

@@ -22,7 +22,8 @@ struct LinearRule {
 /// Variants: "additive", "constant_decay", "scalar_gate", "vector_gate", "delta", "gated_delta",
 /// "vector_gated_delta", "ssd".
 LinearRule linear_rule(const std::string& variant);
-/// The variants that a kernel class (of prompts or of single tokens) measures, the most common first.
+/// The variants of a kernel class (of prompts or of single tokens; Mamba-2's have none here), the most common
+/// first.
 std::vector<std::string> linear_variants(const KernelClass& cls);
 
 struct LinearSizes {

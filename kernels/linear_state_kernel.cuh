@@ -39,16 +39,18 @@ struct StatePass {
   ORRERY_DEVICE void load(int stage, const ChunkSpan& span) {
     const LinearInputs& in = args.in;
     const int key_head = head / (in.heads / in.key_heads);
-    const std::int64_t pitch = static_cast<std::int64_t>(in.heads) * in.value_dim;
     load_rows<key_dim, chunk, kStateThreads>(
-        shared.k[stage], in.k + (static_cast<std::int64_t>(span.first) * in.key_heads + key_head) * key_dim,
-        static_cast<std::int64_t>(in.key_heads) * key_dim, span.tokens);
-    load_rows<kStateTile, chunk, kStateThreads>(
-        shared.v[stage], (delta ? args.u : in.v) + token_row(span) * in.value_dim + column, pitch,
-        span.tokens);
+        shared.k[stage], in.k + span.first * in.key_pitch + key_head * key_dim, in.key_pitch, span.tokens);
     if constexpr (delta) {
+      load_rows<kStateTile, chunk, kStateThreads>(
+          shared.v[stage], args.u + token_row(span) * in.value_dim + column,
+          static_cast<std::int64_t>(in.heads) * in.value_dim, span.tokens);
       load_rows<key_dim, chunk, kStateThreads>(shared.w[stage], args.w + token_row(span) * key_dim,
                                                static_cast<std::int64_t>(in.heads) * key_dim, span.tokens);
+    } else {
+      load_rows<kStateTile, chunk, kStateThreads>(
+          shared.v[stage], in.v + span.first * in.value_pitch + head * in.value_dim + column, in.value_pitch,
+          span.tokens);
     }
     async_commit();
   }

@@ -125,7 +125,7 @@ Work conv_work(double tokens, double seqs, double channels, double width, DType 
   w.hbm_write_bytes = tokens * channels * element + kept;
   return w;
 }
-/// Per head r, k, v (and for RWKV-7 a and b) of head_dim in the activations' format, the decay in fp32.
+/// Per head r, w, k, v (and for RWKV-7 a and b) of head_dim in the activations' format; u in fp32.
 Work wkv_work(double tokens, double seqs, double heads, double dim, bool seventh, DType dtype,
               DType state_dtype) {
   const double element = bytes_per_element(dtype), width = heads * dim;
@@ -133,7 +133,7 @@ Work wkv_work(double tokens, double seqs, double heads, double dim, bool seventh
   w.vector_flops = tokens * width * (seventh ? 9 * dim : 5 * dim + 4);
   w.weight_bytes = seventh ? 0 : width * 4;
   const double states = seqs * width * dim * bytes_per_element(state_dtype);
-  w.hbm_read_bytes = tokens * width * ((seventh ? 5 : 3) * element + 4) + states + w.weight_bytes;
+  w.hbm_read_bytes = tokens * width * (seventh ? 6 : 4) * element + states + w.weight_bytes;
   w.hbm_write_bytes = tokens * width * element + states;
   return w;
 }

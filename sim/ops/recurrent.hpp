@@ -53,10 +53,10 @@ extern const KernelClass kCausalConv;
 /// dims: seqs, channels, width.
 extern const KernelClass kCausalConvDecode;
 
-/// RWKV-6 (Peng et al., 2024, eq. 19): S = diag(w) S + k v^T with r (diag(u) k v^T + S) read out; 5 d^2 per
+/// RWKV-6 (Peng et al., 2024): S = diag(w) S + k v^T with r (diag(u) k v^T + S) read out; 5 d^2 per
 /// token and head and the bonus. dims: tokens, seqs, heads, head_dim.
 extern const KernelClass kWkv6;
-/// RWKV-7 (Peng et al., 2025, eq. 17): S = S (diag(w) + a b^T) + v k^T; 9 d^2 per token and head. dims as
+/// RWKV-7 (Peng et al., 2025): S = S (diag(w) + a b^T) + v k^T; 9 d^2 per token and head. dims as
 /// kWkv6.
 extern const KernelClass kWkv7;
 /// dims: seqs, heads, head_dim.
