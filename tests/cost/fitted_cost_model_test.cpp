@@ -239,10 +239,14 @@ TEST_CASE("is an error wider the less is known?") {
   }
 }
 
-TEST_CASE("does the best model of a device without measurements say analytic?") {
-  const auto device = load_device("l40s");
+TEST_CASE("does the best model of a device without measurements say that it guesses, and from what?") {
+  const auto device = load_device("l40s");  // scaled from a fitted device of its vendor
   const auto model = best_cost_model(device, topology_for(device));
-  CHECK(model->price(gemm(64, 4096, 4096)).provenance == Provenance::analytic);
+  CHECK(model->price(gemm(64, 4096, 4096)).provenance == Provenance::extrapolated);
+  CHECK(model->sources().front().find("l40s: not measured; times of a100-sxm-80g scaled") == 0);
+  const auto alone = load_device("mi300x");  // nothing of its vendor is fitted
+  CHECK(best_cost_model(alone, topology_for(alone))->price(gemm(64, 4096, 4096)).provenance ==
+        Provenance::analytic);
   CHECK_THROWS_AS(make_fitted(device, topology_for(device), ""), ConfigError);
 }
 
