@@ -12,7 +12,7 @@ namespace orrery::kernels {
 // What a case of attention_prefill stands for: the batch behind the class's sums.
 
 /// A batch of equal or ragged chunks under one kind of mask, in the words of a case's options. A plain causal
-/// mask is window = sinks = tree = keep_percent = bidirectional = 0.
+/// mask is window = sinks = tree = sparse_percent = bidirectional = 0.
 struct PrefillShape {
   std::int64_t seqs = 1, new_tokens = 1, past = 0;  ///< per sequence; the longest of a ragged batch
   std::int64_t heads = 1, kv_heads = 1, head_dim = 128;
