@@ -73,6 +73,14 @@ TEST_CASE("are long, short and two-letter options understood, with '=' and witho
   CHECK(w.tp == 2);
 }
 
+TEST_CASE("does a switch leave the argument after it alone?") {
+  Verb v;
+  REQUIRE(v.options.parse({"--sort", "in.csv", "--quiet", "second"}));
+  CHECK(v.sort);
+  CHECK(v.file == "in.csv");
+  CHECK(v.rest == std::vector<std::string>{"second"});
+}
+
 TEST_CASE("does a toggle have a negative, as vLLM's have?") {
   const auto parsed = [](const std::string& word) {
     Verb v;

@@ -199,7 +199,9 @@ bool Options::parse(const std::vector<std::string>& args) {
       if (o.takes_value) {
         description.add_options()(name.c_str(), po::value<std::string>());
       } else {
-        description.add_options()(name.c_str(), po::value<std::string>()->implicit_value(""));
+        // A switch without a negative takes no value, or it would swallow the argument after it.
+        auto* value = po::value<std::string>()->implicit_value("");
+        description.add_options()(name.c_str(), o.negatable ? value : value->zero_tokens());
         if (o.negatable) {
           description.add_options()(("no-" + o.name).c_str(), po::value<std::string>()->implicit_value(""));
         }
