@@ -25,6 +25,18 @@ void pause_s(double seconds) {
   std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
 }
 
+/// While it lives, the timer adds nothing to launches.
+class Suspended {
+ public:
+  explicit Suspended(Meter& meter) : meter_(meter) { meter_.suspend(); }
+  ~Suspended() { meter_.resume(); }
+  Suspended(const Suspended&) = delete;
+  Suspended& operator=(const Suspended&) = delete;
+
+ private:
+  Meter& meter_;
+};
+
 std::optional<double> median_of(const std::vector<Readings>& all, std::optional<double> Readings::*field) {
   std::vector<double> values;
   for (const Readings& r : all) {
@@ -103,6 +115,7 @@ Bench::Samples Bench::take(Sampling sampling) {
 
 Bench::Samples Bench::take_own(kernels::Instance& instance) {
   Samples out{StopRule(settings_.limits), {}, false};
+  const Suspended without_timer(meter_);
   while (!out.rule.enough()) {
     const double start = now_s();
     const double time = instance.measure();
@@ -116,6 +129,7 @@ std::optional<double> Bench::power_of(kernels::Instance& instance, kernels::Stre
                                       double launch_s) {
   // Bursts long enough that two of them in flight keep the GPU busy while the sensors are read.
   const int burst = std::clamp(static_cast<int>(0.02 / std::max(launch_s, 1e-6)), 1, 5000);
+  const Suspended without_timer(meter_);
   std::array<kernels::Event, 2> ends;
   std::vector<std::pair<double, Readings>> readings;
   const double start = now_s();
@@ -128,7 +142,6 @@ std::optional<double> Bench::power_of(kernels::Instance& instance, kernels::Stre
     readings.emplace_back(now_s(), r);
   }
   kernels::synchronize(stream);
-  meter_.discard();
   return mean_power(readings);
 }
 

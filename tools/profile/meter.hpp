@@ -37,6 +37,9 @@ class Meter {
   virtual std::vector<double> sample(const Sampling& s) = 0;
   /// Loads the GPU for about that long, calling `while_running` now and then.
   virtual void keep_busy(double seconds, const std::function<void()>& while_running) = 0;
+  /// Between the two, launches cost the host what they cost without a timer.
+  virtual void suspend() {}
+  virtual void resume() {}
   /// Forgets what ran since the last sample (warm-up, power windows).
   virtual void discard() {}
 };

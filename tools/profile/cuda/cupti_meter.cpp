@@ -1,6 +1,5 @@
 #include "cupti_meter.hpp"
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -27,6 +26,8 @@ using CopyRecord = CUpti_ActivityMemcpy5;
 #endif
 using SetRecord = CUpti_ActivityMemset4;
 
+constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
+                                         CUPTI_ACTIVITY_KIND_MEMSET};
 constexpr std::size_t kBufferBytes = std::size_t{4} << 20;
 constexpr std::size_t kBufferAlignment = 8;  // ACTIVITY_RECORD_ALIGNMENT
 
@@ -97,12 +98,7 @@ class CuptiMeter final : public Meter {
  public:
   CuptiMeter(std::shared_ptr<const CuptiLibrary> library, std::shared_ptr<const CacheEviction> eviction)
       : library_(std::move(library)), eviction_(std::move(eviction)) {}
-  ~CuptiMeter() override {
-    for (const auto kind :
-         {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET}) {
-      trace().cupti.disable(kind);
-    }
-  }
+  ~CuptiMeter() override { stop(); }
   CuptiMeter(const CuptiMeter&) = delete;
   CuptiMeter& operator=(const CuptiMeter&) = delete;
 
@@ -116,15 +112,7 @@ class CuptiMeter final : public Meter {
     }
     if (s.while_running) s.while_running();
     kernels::synchronize_device();
-    auto records = take_records(0);
-    const auto markers = std::count_if(records.begin(), records.end(), [](const ActivityRecord& r) {
-      return r.kind == ActivityRecord::Kind::marker;
-    });
-    if (markers < s.samples + lead) {  // not all buffers were complete
-      const auto rest = take_records(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
-      records.insert(records.end(), rest.begin(), rest.end());
-    }
-    auto seconds = seconds_per_launch(std::move(records), s.timing, s.samples + lead);
+    auto seconds = seconds_of(s.timing, s.samples + lead);
     seconds.erase(seconds.begin(), seconds.begin() + lead);
     return seconds;
   }
@@ -133,12 +121,34 @@ class CuptiMeter final : public Meter {
     eviction_->busy(seconds, while_running);
     discard();
   }
+  void suspend() override {
+    discard();
+    stop();
+  }
+  void resume() override {
+    kernels::synchronize_device();
+    for (const auto kind : kKinds) trace().cupti.enable(kind);
+  }
   void discard() override {
     kernels::synchronize_device();
     take_records(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
   }
 
  private:
+  static void stop() {
+    for (const auto kind : kKinds) trace().cupti.disable(kind);
+  }
+  static std::vector<double> seconds_of(kernels::Timing timing, int launches) {
+    auto records = take_records(0);
+    try {
+      return seconds_per_launch(records, timing, launches);
+    } catch (const MeterError&) {  // a buffer was not complete yet
+      const auto rest = take_records(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
+      records.insert(records.end(), rest.begin(), rest.end());
+      return seconds_per_launch(std::move(records), timing, launches);
+    }
+  }
+
   std::shared_ptr<const CuptiLibrary> library_;
   std::shared_ptr<const CacheEviction> eviction_;
 };
@@ -154,8 +164,7 @@ std::unique_ptr<Meter> make_cupti_meter(std::shared_ptr<const CacheEviction> evi
     return nullptr;
   }
   CUptiResult result = cupti.register_callbacks(buffer_requested, buffer_completed);
-  for (const auto kind :
-       {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY, CUPTI_ACTIVITY_KIND_MEMSET}) {
+  for (const auto kind : kKinds) {
     if (result == CUPTI_SUCCESS) result = cupti.enable(kind);
   }
   if (result != CUPTI_SUCCESS) {
