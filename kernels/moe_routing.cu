@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kThreads) choose_experts_kernel(ChooseExpertsA
         s.key, [](int) { return true; }, key);
     float score = 0;
 #pragma unroll
-    for (int i = 0; i < each; ++i) score = i == chosen / kWarpSize ? s.score[i] : score;
+    for (int i = 0; i < each; ++i) score = i * kWarpSize + lane_id() == chosen ? s.score[i] : score;
     score = shfl(score, chosen % kWarpSize);
     if (lane_id() == j) expert = chosen, weight = score;
   }
