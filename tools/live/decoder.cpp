@@ -14,9 +14,6 @@
 namespace orrery::live {
 namespace {
 
-// What a config.json says of these changes no cost, and with random weights no meaning.
-constexpr float kEpsilon = 1e-5F;
-constexpr double kRopeBase = 500000;
 constexpr int kRowMultiple = 16;
 
 std::size_t z(std::int64_t n) {
@@ -123,7 +120,7 @@ void Decoder::enqueue(const StepCounts& counts, const InputView& in, StreamRef s
 Rows Decoder::norm(const bf16* x, const bf16* weight, bool narrow, std::int64_t rows, StreamRef stream) {
   kernels::NormArgs args;
   args.stream = stream_.data(), args.x = x, args.weight = weight;
-  args.tokens = rows, args.width = sizes_.hidden, args.epsilon = kEpsilon;
+  args.tokens = rows, args.width = sizes_.hidden, args.epsilon = kNormEpsilon;
   if (narrow) {
     args.y_fp8 = narrow_.data(), args.fp8_scale = kActivationScale;
   } else {
@@ -176,7 +173,7 @@ void Decoder::attention(std::size_t index, const StepCounts& counts, const Input
   const LayerWeights& w = weights_.layers[index];
   if (l.qk_norm) {
     kernels::qk_norm({qkv_.data(), w.q_norm.data(), w.k_norm.data(), counts.rows(), l.qkv_width(), l.heads,
-                      l.kv_heads, l.head_dim, kEpsilon},
+                      l.kv_heads, l.head_dim, kNormEpsilon},
                      stream);
   }
   kernels::PagedKv kv = cache(index, counts, in);
@@ -205,6 +202,8 @@ void Decoder::attention(std::size_t index, const StepCounts& counts, const Input
     args.query_offsets = in.query_offsets, args.past = in.past;
     args.seqs = counts.chunks, args.max_new_tokens = counts.max_chunk, args.heads = l.heads;
     args.scale = scale, args.mask.window = l.window;
+    args.block_queries =
+        kernels::prefill_block_queries(counts.chunks, counts.max_chunk, l.heads, gemm_.sm_count());
     kernels::attention_prefill(args, stream);
   }
 }

@@ -9,6 +9,10 @@
 
 namespace orrery::live {
 
+// What a config.json says of these changes no cost, and with random weights no meaning.
+inline constexpr float kNormEpsilon = 1e-5F;
+inline constexpr double kRopeBase = 500000;
+
 /// What memory is set aside for.
 struct DecoderLimits {
   std::int64_t kv_blocks = 0;  ///< the null block 0 included
