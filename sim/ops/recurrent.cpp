@@ -1,5 +1,6 @@
 #include "ops/recurrent.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/registry.hpp"
@@ -30,7 +31,7 @@ Work chunked_work(const Dims& dims, DType dtype, DType state_dtype) {
   const double tokens = dims[0], seqs = dims[1], heads = dims[2], key_heads = dims[3];
   const double dk = dims[4], dv = dims[5], chunk = dims[6], element = bytes_per_element(dtype);
   const double scores = is_delta(rule) ? 2 : 1, shared = key_heads / heads;
-  constexpr double kSubchunk = 16;
+  const double subchunk = std::min(16.0, chunk);
   Work w;
   double tensor = scores * 2 * chunk * dk * shared + 2 * chunk * dv + 4 * dk * dv;
   double vector = 2 * chunk * scores + dk * dv / chunk;  // the mask with its decay; the state's decay
@@ -40,7 +41,7 @@ Work chunked_work(const Dims& dims, DType dtype, DType state_dtype) {
     vector += chunk * chunk / 3;
     between += dk + 2 * dv;  // W, U, and U less what the state already holds
   }
-  if (is_vector(rule)) vector += scores * 4 * dk * (kSubchunk + 1) / 2 + 4 * dk;
+  if (is_vector(rule)) vector += scores * 4 * dk * (subchunk + 1) / 2 + 4 * dk;
   w.tensor_flops = tokens * heads * tensor;
   w.tensor_dtype = dtype;
   w.vector_flops = tokens * heads * vector;
