@@ -95,7 +95,7 @@ void check_positive(const KernelClass& cls, const MeasuredRow& r) {
 }
 
 Target target(const KernelClass& cls, const MeasuredRow& r) {
-  if (&cls == &kGemm || &cls == &kLmHead) return {group(gemm_row(r)), kForGemm, true};
+  if (&error_class(cls) == &kGemm) return {group(gemm_row(r)), kForGemm, true};
   if (is_attention(&cls) && sixteen(r.dtype) == DType::bf16) {
     return {attention_group(cls, &cls == &kAttentionPrefill ? prefill_row(r) : decode_row(r)), kForAttention,
             true};
@@ -106,7 +106,7 @@ Target target(const KernelClass& cls, const MeasuredRow& r) {
 }
 
 void add_to_form(const KernelClass& cls, const MeasuredRow& r, KernelRows& out) {
-  if (&cls == &kGemm || &cls == &kLmHead) {
+  if (&error_class(cls) == &kGemm) {
     out.gemm.push_back(gemm_row(r));
   } else if (&cls == &kAttentionPrefill) {
     out.prefill.push_back(prefill_row(r));

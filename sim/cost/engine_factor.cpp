@@ -9,7 +9,8 @@ namespace orrery {
 
 EngineFactors::EngineFactors(const EngineKernelFactors& factors) {
   for (const auto& entry : Registry<KernelClasses>::entries()) {
-    const auto at = factors.find(entry.make == &kLmHead ? std::string(kGemm.name) : entry.name);
+    auto at = factors.find(entry.name);
+    if (at == factors.end()) at = factors.find(std::string(error_class(*entry.make).name));
     if (at != factors.end()) factors_.emplace_back(entry.make, at->second.factor);
   }
 }
@@ -32,7 +33,7 @@ std::vector<std::string> describe(const EngineKernelFactors& factors) {
 }
 
 bool quantises_input(const KernelCall& call) {
-  return (call.cls == &kGemm || call.cls == &kLmHead) && call.dtype == DType::fp8;
+  return &error_class(*call.cls) == &kGemm && call.dtype == DType::fp8;
 }
 
 KernelCall input_quantisation(const KernelCall& gemm) {

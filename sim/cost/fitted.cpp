@@ -194,7 +194,7 @@ KernelTime FittedModel::price(const KernelCall& call) const {
   const KernelClass* cls = call.cls;
   const GenericFit* fit = generic_for(call);
   if (fit != nullptr && fit->made_for(call)) return generic(call, *fit);
-  if (cls == &kGemm || cls == &kLmHead) return gemm(call);
+  if (cls == &kGemm) return gemm(call);
   if (cls == &kAttentionDecode) return decode(call);
   if (cls == &kAttentionPrefill) return prefill(call);
   if (cls == &kElementwise) return row_kernel(call);
@@ -211,7 +211,7 @@ KernelTime FittedModel::price(const KernelCall& call) const {
 
 ClassError FittedModel::error(const KernelClass& cls, Provenance provenance) const {
   if (provenance == Provenance::analytic) return backing_->error(cls, provenance);
-  const auto at = fit_.errors.find(std::string(&cls == &kLmHead ? kGemm.name : cls.name));
+  const auto at = fit_.errors.find(std::string(cls.name));
   if (at == fit_.errors.end() && cls.like != nullptr) return error(*cls.like, provenance);
   if (at == fit_.errors.end()) return backing_->error(cls, provenance);
   if (provenance != Provenance::extrapolated) return at->second;

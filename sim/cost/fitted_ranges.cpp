@@ -52,7 +52,7 @@ std::vector<CalibratedRange> generic_range(const GenericFit& fit) {
 std::vector<CalibratedRange> FittedModel::ranges(const KernelCall& like) const {
   const KernelClass* cls = like.cls;
   if (const GenericFit* g = generic_for(like); g != nullptr && g->made_for(like)) return generic_range(*g);
-  if (cls == &kGemm || cls == &kLmHead) {
+  if (cls == &kGemm) {
     const GemmFit* f =
         gemm_[static_cast<std::size_t>(like.dtype)][static_cast<std::size_t>(like.weight_dtype)].fit;
     if (f == nullptr) return {};

@@ -76,7 +76,10 @@ void MeasuredModel::sort_lines(Table& table) {
 }
 
 KernelTime MeasuredModel::price(const KernelCall& call) const {
-  const auto found = tables_.find({call.cls, call.dtype, call.weight_dtype});
+  auto found = tables_.find({call.cls, call.dtype, call.weight_dtype});
+  if (found == tables_.end() && call.cls->like != nullptr) {
+    found = tables_.find({call.cls->like, call.dtype, call.weight_dtype});
+  }
   if (found == tables_.end()) return backing_->price(call);
   const Table& table = found->second;
   const std::span<const double> dims(call.dims.data(), table.dims);

@@ -106,7 +106,7 @@ KernelTime ScaledModel::price(const KernelCall& call) const {
 
 ClassError ScaledModel::error(const KernelClass& cls, Provenance provenance) const {
   if (provenance == Provenance::analytic) return analytic_error(cls);
-  const auto at = errors_.find(std::string(&cls == &kLmHead ? kGemm.name : cls.name));
+  const auto at = errors_.find(std::string(error_class(cls).name));
   return at == errors_.end() ? analytic_error(cls) : at->second;
 }
 

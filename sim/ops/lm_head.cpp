@@ -19,8 +19,9 @@ Work lm_head_work(const KernelClass::Dims& dims, DType dtype, DType weight_dtype
 }
 }  // namespace
 
-constexpr KernelClass kLmHead{
-    "lm_head", KernelClass::Scaling::logits, {"m", "n", "k"}, "logits of the sampled rows", lm_head_work};
+constexpr KernelClass kLmHead{"lm_head",       KernelClass::Scaling::logits,
+                              {"m", "n", "k"}, "logits of the sampled rows",
+                              lm_head_work,    &kGemm};
 
 double LmHead::matrix_bytes(const LoweringContext& ctx) const {
   return stored_matrix_bytes(ctx.precision.lm_head, static_cast<double>(hidden_),
