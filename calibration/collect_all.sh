@@ -159,17 +159,22 @@ phase_collect() {
   [ -x "$build/orrery" ] && { step fit 0 fit || true; }
 }
 
-# Each scenario twice, for the spread from run to run; later scenarios are left out when time is.
+# Every scenario once, then once more for the spread from run to run; what there is no time for is left out.
 serve() {
   local runs=$build/live scenario name code=0
+  mkdir -p "$runs"
   lay_out_data || echo "predictions come from the sources' own tables"
-  for scenario in "$root"/traces/scenarios/live/*.json; do
-    name=$(basename "$scenario" .json)
-    for run in 1 2; do
-      [ ! -f "$runs/$name-$run/done" ] || continue
+  for run in 1 2; do
+    for scenario in "$root"/traces/scenarios/live/*.json; do
+      name=$(basename "$scenario" .json)
+      [ ! -f "$runs/$name-$run.done" ] || continue
       [ "$(date +%s)" -lt $((end_s - 60)) ] || { echo "no time left for $name, run $run"; continue; }
       rm -rf "${runs:?}/$name-$run"
-      ORRERY_DATA=$data "$build/orrery-live" --scenario "$scenario" --out "$runs/$name-$run" && touch "$runs/$name-$run/done" || code=$?
+      if ORRERY_DATA=$data "$build/orrery-live" --scenario "$scenario" --out "$runs/$name-$run"; then
+        touch "$runs/$name-$run.done"
+      else
+        code=1
+      fi
     done
   done
   tar -C "$build" -czf "$out/live/runs.tar.gz" live || code=$?
@@ -178,7 +183,7 @@ serve() {
 
 validate() {
   local runs=()
-  for run in "$build"/live/*/done; do [ -f "$run" ] && runs+=("$(dirname "$run")"); done
+  for run in "$build"/live/*.done; do [ -f "$run" ] && runs+=("${run%.done}"); done
   [ ${#runs[@]} -gt 0 ] || { echo "no live run finished"; return 1; }
   ORRERY_DATA=$data "$build/orrery" validate live "${runs[@]}" --json >"$out/live/validation.json"
   ORRERY_DATA=$data "$build/orrery" validate live "${runs[@]}" | tee "$out/live/validation.txt"
