@@ -125,7 +125,7 @@ struct ScatterArgs {
   std::int32_t* order;
   int count, bins, shift;
 };
-__global__ void __launch_bounds__(kSortThreads) scatter_kernel(ScatterArgs args) {
+__global__ void __launch_bounds__(kSortThreads, 2) scatter_kernel(ScatterArgs args) {
   __shared__ SortShared shared;
   const int tile = static_cast<int>(blockIdx.x), tiles = static_cast<int>(gridDim.x),
             first = tile * kSortTile;
