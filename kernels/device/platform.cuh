@@ -36,7 +36,7 @@ namespace orrery::kernels {
 
 struct LaunchShape {
   dim3 grid, block;
-  std::size_t shared_bytes = 0;  ///< dynamic shared memory per block; more than 48 KiB is asked for
+  std::size_t shared_bytes = 0;  ///< dynamic shared memory per block, whatever the device offers
   StreamRef stream = nullptr;
 };
 
@@ -44,7 +44,9 @@ struct LaunchShape {
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), const LaunchShape& shape, Arguments&&... args) {
 #if defined(__CUDACC__)
-  if (shape.shared_bytes > 48 * 1024) {
+  // Above 48 KiB it must be asked for; what a kernel declares statically counts towards them.
+  constexpr std::size_t without_asking = 32 * 1024;
+  if (shape.shared_bytes > without_asking) {
     check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                     cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(shape.shared_bytes)),
