@@ -11,7 +11,9 @@ void check_cuda(int code, const char* doing) {
   const bool lost = error == cudaErrorIllegalAddress || error == cudaErrorLaunchFailure ||
                     error == cudaErrorECCUncorrectable || error == cudaErrorDevicesUnavailable ||
                     error == cudaErrorMisalignedAddress || error == cudaErrorHardwareStackError ||
-                    error == cudaErrorIllegalInstruction || error == cudaErrorAssert;
+                    error == cudaErrorIllegalInstruction || error == cudaErrorAssert ||
+                    error == cudaErrorInvalidAddressSpace || error == cudaErrorInvalidPc ||
+                    error == cudaErrorLaunchTimeout || error == cudaErrorUnknown;
   throw DeviceError(
       std::string(doing) + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")", code,
       error == cudaErrorMemoryAllocation, lost);
@@ -32,7 +34,8 @@ bool device_available(std::string* why) {
   return false;
 }
 
-DeviceInfo device_info() {
+namespace {
+DeviceInfo ask_device() {
   int device = 0;
   check_cuda(cudaGetDevice(&device), "look for a GPU");
   cudaDeviceProp p{};
@@ -43,6 +46,12 @@ DeviceInfo device_info() {
   info.shared_bytes_per_block = p.sharedMemPerBlockOptin;
   check_cuda(cudaDriverGetVersion(&info.driver), "version of the driver");
   check_cuda(cudaRuntimeGetVersion(&info.runtime), "version of the runtime");
+  return info;
+}
+}  // namespace
+
+DeviceInfo device_info() {
+  static const DeviceInfo info = ask_device();  // asking takes milliseconds, and every instance wants to know
   return info;
 }
 
@@ -125,8 +134,14 @@ Graph::Graph(const std::function<void(StreamRef)>& enqueue) : impl_(std::make_un
   const Stream stream;
   check_cuda(cudaStreamBeginCapture(stream.ref(), cudaStreamCaptureModeThreadLocal),
              "begin to capture a graph");
-  enqueue(stream.ref());
   cudaGraph_t captured = nullptr;
+  try {
+    enqueue(stream.ref());
+  } catch (...) {  // leaves the capture, which would forbid other calls
+    if (cudaStreamEndCapture(stream.ref(), &captured) == cudaSuccess) cudaGraphDestroy(captured);
+    static_cast<void>(cudaGetLastError());
+    throw;
+  }
   check_cuda(cudaStreamEndCapture(stream.ref(), &captured), "end the capture of a graph");
   const cudaError_t made = cudaGraphInstantiate(&impl_->graph, captured, 0);
   cudaGraphDestroy(captured);
