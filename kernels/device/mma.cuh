@@ -100,6 +100,7 @@ ORRERY_DEVICE void load_matrices(std::uint32_t (&r)[4], const T* row) {
                  : "memory");
   }
 #else
+  emulator::require_aligned(row, 16);
   const T* rows[kWarpSize];
   emulator::warp_exchange(&row, sizeof row, rows);
   const int major = lane_id() / 4, pair = lane_id() % 4 * 2;

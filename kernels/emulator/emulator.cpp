@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "emulator/fiber.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr std::size_t kExchangeBytes = 64;
+constexpr std::size_t kMostShared = 227 * 1024;  // of a block, compute capability 9.0
 
 struct Copy {
   void* to;
@@ -75,6 +77,7 @@ class Block {
   /// Opens the barriers at which everybody who still lives has arrived.
   void settle(Warp& warp) {
     if (warp.waiting > 0 && warp.waiting == warp.live) {
+      if (warp.waiting != kWarp) throw std::logic_error("an operation of a warp that some lanes have left");
       warp.waiting = 0;
       const auto first = static_cast<std::size_t>(&warp - warps.data()) * kWarp;
       for (std::size_t i = first; i < std::min(first + kWarp, threads.size()); ++i) {
@@ -152,6 +155,8 @@ void run(const Index3& grid, const Index3& block, std::size_t shared_bytes,
       grid.z == 0 || grid.y > 65535 || grid.z > 65535) {
     throw std::logic_error("a launch with an impossible grid or block");
   }
+  if (block.x * block.y * block.z % kWarp != 0) throw std::logic_error("a block with part of a warp");
+  if (shared_bytes > kMostShared) throw std::logic_error("more shared memory than any device has");
   Block running(grid, block, shared_bytes, body);
   g_block = &running;
   for (unsigned z = 0; z < grid.z; ++z) {
@@ -202,7 +207,13 @@ void warp_exchange(const void* mine, std::size_t bytes, void* all) {
     std::memcpy(static_cast<unsigned char*>(all) + i * bytes, slots[i].data(), bytes);
 }
 
+void require_aligned(const void* address, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
+    throw std::logic_error("an access of " + std::to_string(bytes) + " bytes that is not aligned to them");
+}
+
 void async_copy(void* to, const void* from, std::size_t bytes, std::size_t valid_bytes) {
+  require_aligned(to, bytes), require_aligned(from, bytes);
   g_block->current->open.push_back({to, from, bytes, valid_bytes});
 }
 void async_commit() {

@@ -20,8 +20,9 @@ struct Index3 {
 enum class Order : std::uint8_t { forward, reverse, shuffled };
 void set_order(Order order);
 
-/// Runs body() once per thread of each block. Errors: std::logic_error when threads wait at different
-/// barriers for ever.
+/// Runs body() once per thread of each block. Errors: std::logic_error for what a GPU refuses or leaves
+/// undefined: threads that wait at different barriers for ever, operations of a warp without all its lanes,
+/// accesses that are not aligned, impossible launches.
 void run(const Index3& grid, const Index3& block, std::size_t shared_bytes,
          const std::function<void()>& body);
 
@@ -35,10 +36,11 @@ int lane();              ///< 0..31
 
 void block_barrier();
 void warp_barrier();
-/// Every live lane of the warp gives `bytes` (at most 64) and receives those of all 32 lanes (of missing
-/// lanes: zeros).
+/// Every lane of the warp gives `bytes` (at most 64) and receives those of all 32.
 void warp_exchange(const void* mine, std::size_t bytes, void* all);
 
+/// Errors: std::logic_error unless the address is a multiple of `bytes`.
+void require_aligned(const void* address, std::size_t bytes);
 /// cp.async: the copy happens when the group it was committed to is waited for, by the thread that issued it.
 void async_copy(void* to, const void* from, std::size_t bytes, std::size_t valid_bytes);
 void async_commit();
