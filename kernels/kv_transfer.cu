@@ -113,11 +113,14 @@ class KvTransfer final : public Component {
 
   std::vector<Case> sweep(const DeviceInfo&) const override {
     std::vector<Case> cases;
+    constexpr std::int64_t most = std::int64_t{4} << 30;
+    constexpr std::int64_t most_pinned = std::int64_t{1} << 30;  // to pin more takes seconds
     // K and V of 16 tokens, 8 KV heads of 128 in bf16: 32 KiB a pool; 32 and 80 layers, and one layer alone.
     for (const std::int64_t pools : {64, 2, 160, 16}) {
       for (const std::int64_t blocks : {128, 8, 1024, 1, 32, 512}) {
         for (const auto* cls : {&kKvGather, &kKvScatter, &kKvOffload, &kKvRestore}) {
-          if (pools * blocks * 32768 <= std::int64_t{4} << 30)
+          const bool host = cls == &kKvOffload || cls == &kKvRestore;
+          if (pools * blocks * 32768 <= (host ? most_pinned : most))
             cases.push_back(of(*cls, blocks, pools, 32768));
         }
       }

@@ -11,19 +11,6 @@ namespace orrery::kernels {
 namespace {
 using Decay = LinearRule::Decay;
 
-/// n values between `low` and `high`, from a linear congruence (Knuth's MMIX constants).
-template <class T>
-DeviceArray<T> uniform(std::size_t n, float low, float high, std::uint64_t seed) {
-  std::vector<T> values;
-  values.reserve(n);
-  std::uint64_t x = seed * 0x9e3779b97f4a7c15U + 1;
-  for (std::size_t i = 0; i < n; ++i) {
-    x = x * 6364136223846793005U + 1442695040888963407U;
-    values.push_back(from_float<T>(low + (high - low) * static_cast<float>(x >> 40) * 0x1p-24F));
-  }
-  return DeviceArray<T>(std::span<const T>(values));
-}
-
 std::size_t product(std::int64_t a, std::int64_t b, std::int64_t c = 1, std::int64_t d = 1) {
   return static_cast<std::size_t>(a * b * c * d);
 }
@@ -76,18 +63,19 @@ LinearProblem::LinearProblem(const LinearSizes& sizes, const LinearRule& rule,
   in.state = state_.data();
   const std::size_t rows = product(tokens, sizes.heads);
   if (rule.decay == Decay::constant) {
-    decay_ = uniform<float>(static_cast<std::size_t>(sizes.heads), -0.1F, -0.002F, seed + 4);
+    decay_ = random_between<float>(static_cast<std::size_t>(sizes.heads), seed + 4, -0.1F, -0.002F);
     in.decay = decay_.data(), in.constant_decay = true;
   }
   if (rule.decay == Decay::token)
-    decay_ = uniform<float>(rows, -0.5F, 0.0F, seed + 4), in.decay = decay_.data();
+    decay_ = random_between<float>(rows, seed + 4, -0.5F, 0.0F), in.decay = decay_.data();
   if (rule.decay == Decay::channel) {
-    gate_ = uniform<bf16>(rows * static_cast<std::size_t>(sizes.key_dim), -0.5F, 0.0F, seed + 4);
+    gate_ = random_between<bf16>(rows * static_cast<std::size_t>(sizes.key_dim), seed + 4, -0.5F, 0.0F);
     in.gate = gate_.data();
   }
-  if (rule.delta || rule.ssd) beta_ = uniform<float>(rows, 0.0F, 1.0F, seed + 5), in.beta = beta_.data();
+  if (rule.delta || rule.ssd)
+    beta_ = random_between<float>(rows, seed + 5, 0.0F, 1.0F), in.beta = beta_.data();
   if (rule.ssd) {
-    skip_ = uniform<float>(static_cast<std::size_t>(sizes.heads), 0.0F, 1.0F, seed + 6);
+    skip_ = random_between<float>(static_cast<std::size_t>(sizes.heads), seed + 6, 0.0F, 1.0F);
     in.skip = skip_.data();
   }
 }

@@ -123,12 +123,6 @@ void qk_norm(const QkNormArgs& args, StreamRef stream) {
 
 namespace {
 
-std::vector<double> as_doubles(const std::vector<bf16>& values) {
-  std::vector<double> out;
-  for (const bf16 v : values) out.push_back(static_cast<double>(to_float(v)));
-  return out;
-}
-
 /// Normalises row[0, n) with weight and bias in double precision.
 void reference_norm(double* row, std::size_t n, const double* weight, const double* bias, bool subtract_mean,
                     double epsilon) {
@@ -147,9 +141,9 @@ struct NormKind {
 
 class NormInstance final : public Instance {
  public:
-  NormInstance(std::int64_t tokens, int width, NormKind kind, std::uint64_t seed) {
+  NormInstance(std::int64_t tokens, int width, NormKind kind, std::uint64_t seed) : seed_(seed) {
     const auto n = static_cast<std::size_t>(tokens * width), w = static_cast<std::size_t>(width);
-    stream_ = random_array<bf16>(n, seed), before_ = stream_.download();
+    stream_ = random_array<bf16>(n, seed);
     weight_ = random_array<bf16>(w, seed + 2);
     args_.stream = stream_.data(), args_.weight = weight_.data(), args_.tokens = tokens, args_.width = width;
     args_.subtract_mean = kind.layer;
@@ -165,9 +159,9 @@ class NormInstance final : public Instance {
   void launch(StreamRef stream) override { norm_rows(args_, stream); }
 
   Check check() override {
-    stream_.upload(before_);  // launches before this one have added x to it
+    fill_random(stream_.data(), stream_.size(), seed_, 1.0F);  // launches before this one have added x to it
+    auto reference = to_doubles(stream_);
     norm_rows(args_, nullptr);
-    auto reference = as_doubles(before_);
     const auto weight = to_doubles(weight_), bias = to_doubles(bias_);
     if (args_.x != nullptr) {
       const auto x = to_doubles(x_);
@@ -188,15 +182,16 @@ class NormInstance final : public Instance {
  private:
   DeviceArray<bf16> stream_, x_, weight_, bias_, y_;
   DeviceArray<fp8> y_fp8_;
-  std::vector<bf16> before_;
+  std::uint64_t seed_;
   NormArgs args_;
 };
 
 class QkNormInstance final : public Instance {
  public:
-  QkNormInstance(std::int64_t tokens, int heads, int kv_heads, int head_dim, std::uint64_t seed) {
+  QkNormInstance(std::int64_t tokens, int heads, int kv_heads, int head_dim, std::uint64_t seed)
+      : seed_(seed) {
     const int row = (heads + 2 * kv_heads) * head_dim;
-    qkv_ = random_array<bf16>(static_cast<std::size_t>(tokens * row), seed), before_ = qkv_.download();
+    qkv_ = random_array<bf16>(static_cast<std::size_t>(tokens * row), seed);
     q_weight_ = random_array<bf16>(static_cast<std::size_t>(head_dim), seed + 1);
     k_weight_ = random_array<bf16>(static_cast<std::size_t>(head_dim), seed + 2);
     args_ = {qkv_.data(), q_weight_.data(), k_weight_.data(), tokens, row, heads, kv_heads, head_dim, 1e-6F};
@@ -204,9 +199,9 @@ class QkNormInstance final : public Instance {
   void launch(StreamRef stream) override { qk_norm(args_, stream); }
 
   Check check() override {
-    qkv_.upload(before_);
+    fill_random(qkv_.data(), qkv_.size(), seed_, 1.0F);  // launches before this one have normed it
+    auto reference = to_doubles(qkv_);
     qk_norm(args_, nullptr);
-    auto reference = as_doubles(before_);
     const auto q = to_doubles(q_weight_), k = to_doubles(k_weight_);
     for (std::int64_t t = 0; t < args_.tokens; ++t) {
       for (int h = 0; h < args_.heads + args_.kv_heads; ++h) {
@@ -220,7 +215,7 @@ class QkNormInstance final : public Instance {
 
  private:
   DeviceArray<bf16> qkv_, q_weight_, k_weight_;
-  std::vector<bf16> before_;
+  std::uint64_t seed_;
   QkNormArgs args_;
 };
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <random>
 #include <vector>
@@ -64,8 +63,10 @@ class PagedCache {
 
   /// Fills what lies behind each context in its last block with NaN, which no kernel may let through.
   void poison_tails() {
-    for (auto* bytes : {&k_, &v_}) poison(*bytes, view_bytes_per_token());
-    for (auto* scales : {&k_scales_, &v_scales_}) poison(*scales, static_cast<std::size_t>(shape_.kv_heads));
+    const auto table = table_.download();
+    for (auto* bytes : {&k_, &v_}) poison(*bytes, view_bytes_per_token(), table);
+    for (auto* scales : {&k_scales_, &v_scales_})
+      poison(*scales, static_cast<std::size_t>(shape_.kv_heads), table);
   }
 
   /// The cache on the host, its elements as the numbers they stand for.
@@ -158,22 +159,17 @@ class PagedCache {
 
   std::size_t view_bytes_per_token() const { return k_.size() / tokens_; }
   template <class E>
-  void poison(DeviceArray<E>& array, std::size_t per_token) {
+  void poison(DeviceArray<E>& array, std::size_t per_token, const std::vector<std::int32_t>& table) {
     if (array.size() == 0) return;
-    auto values = array.download();
-    const auto table = table_.download();
     for (std::size_t s = 0; s < contexts_.size(); ++s) {
-      const int blocks = ceil_div(std::max(contexts_[s], 1), shape_.block_size);
-      for (int position = contexts_[s]; position < blocks * shape_.block_size; ++position) {
-        const auto block =
-            static_cast<std::size_t>(table[s * static_cast<std::size_t>(stride_) +
-                                           static_cast<std::size_t>(position / shape_.block_size)]);
-        const std::size_t token = block * static_cast<std::size_t>(shape_.block_size) +
-                                  static_cast<std::size_t>(position % shape_.block_size);
-        std::memset(&values[token * per_token], 0xFF, per_token * sizeof(E));
-      }
+      const int blocks = ceil_div(std::max(contexts_[s], 1), shape_.block_size),
+                tail = blocks * shape_.block_size - contexts_[s];
+      const auto last = static_cast<std::size_t>(
+          table[s * static_cast<std::size_t>(stride_) + static_cast<std::size_t>(blocks - 1)]);
+      const std::size_t end = (last + 1) * static_cast<std::size_t>(shape_.block_size),
+                        first = end - static_cast<std::size_t>(tail);
+      fill_async(array.data() + first * per_token, 0xFF, (end - first) * per_token * sizeof(E), nullptr);
     }
-    array.upload(values);
   }
 
   std::vector<int> contexts_;

@@ -11,11 +11,11 @@ ORRERY_DEVICE std::uint64_t hash(std::uint64_t seed, std::uint64_t i) {
 }
 
 template <class T>
-__global__ void random_kernel(T* out, std::size_t n, std::uint64_t seed, float scale) {
+__global__ void random_kernel(T* out, std::size_t n, std::uint64_t seed, float middle, float scale) {
   const std::size_t stride = std::size_t{gridDim.x} * blockDim.x;
   for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += stride) {
     const float unit = static_cast<float>(hash(seed, i) >> 40) * 0x1p-23F - 1.0F;
-    out[i] = from_float<T>(unit * scale);
+    out[i] = from_float<T>(middle + unit * scale);
   }
 }
 
@@ -38,13 +38,21 @@ LaunchShape shape(std::size_t n, StreamRef stream) {
 
 template <class T>
 void fill_random(T* out, std::size_t n, std::uint64_t seed, float scale, StreamRef stream) {
-  if (n > 0) launch(random_kernel<T>, shape(n, stream), out, n, seed, scale);
+  if (n > 0) launch(random_kernel<T>, shape(n, stream), out, n, seed, 0.0F, scale);
 }
 template void fill_random(float*, std::size_t, std::uint64_t, float, StreamRef);
 template void fill_random(bf16*, std::size_t, std::uint64_t, float, StreamRef);
 template void fill_random(fp16*, std::size_t, std::uint64_t, float, StreamRef);
 template void fill_random(fp8*, std::size_t, std::uint64_t, float, StreamRef);
 template void fill_random(std::int8_t*, std::size_t, std::uint64_t, float, StreamRef);
+
+template <class T>
+void fill_between(T* out, std::size_t n, std::uint64_t seed, float low, float high, StreamRef stream) {
+  const float middle = (low + high) / 2, scale = (high - low) / 2;
+  if (n > 0) launch(random_kernel<T>, shape(n, stream), out, n, seed, middle, scale);
+}
+template void fill_between(float*, std::size_t, std::uint64_t, float, float, StreamRef);
+template void fill_between(bf16*, std::size_t, std::uint64_t, float, float, StreamRef);
 
 void fill_random_bytes(std::uint8_t* out, std::size_t n, std::uint64_t seed, StreamRef stream) {
   if (n > 0) launch(random_bytes_kernel, shape(n, stream), out, n, seed);

@@ -14,6 +14,10 @@ namespace orrery::kernels {
 /// n values uniform in [-scale, scale), rounded to T (float, bf16, fp16, fp8, int8). Enqueued on `stream`.
 template <class T>
 void fill_random(T* out, std::size_t n, std::uint64_t seed, float scale, StreamRef stream = nullptr);
+/// The same, uniform in [low, high).
+template <class T>
+void fill_between(T* out, std::size_t n, std::uint64_t seed, float low, float high,
+                  StreamRef stream = nullptr);
 /// n random bytes (packed 4-bit weights).
 void fill_random_bytes(std::uint8_t* out, std::size_t n, std::uint64_t seed, StreamRef stream = nullptr);
 
@@ -21,6 +25,13 @@ template <class T>
 DeviceArray<T> random_array(std::size_t n, std::uint64_t seed, float scale = 1.0F) {
   DeviceArray<T> out(n);
   fill_random(out.data(), n, seed, scale);
+  return out;
+}
+
+template <class T>
+DeviceArray<T> random_between(std::size_t n, std::uint64_t seed, float low, float high) {
+  DeviceArray<T> out(n);
+  fill_between(out.data(), n, seed, low, high);
   return out;
 }
 
