@@ -143,6 +143,7 @@ __global__ void __launch_bounds__(kConvThreads) conv_kernel(CausalConvArgs args)
   for (int i = 0; i < 8; ++i) weight[i] = load_pack<kConvWidth>(args.weight + (channel + i) * kConvWidth);
   const auto bias = load_pack<8>(args.bias + channel);
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.y) * kConvTokens;
+  if (blockIdx.y > 0 && first >= length) return;
   const std::int64_t last = first + kConvTokens < length ? first + kConvTokens : length;
   Pack<bf16, 8> window[kConvWidth];
 #pragma unroll
