@@ -212,7 +212,9 @@ void add_matrix(std::vector<Case>& cases, std::size_t index, WeightShape w, DTyp
 /// What the library says against a shape; nullopt = it has a kernel.
 std::optional<std::string> refusal(const GemmShape& shape) {
   try {
-    LtGemm(LtLibrary(), shape);
+    // Asked for every case of 8 bits. Never destroyed: at the program's end the driver is gone first.
+    static const LtLibrary& library = *new LtLibrary;
+    LtGemm(library, shape);
   } catch (const DeviceError& e) {
     if (e.lost || e.out_of_memory) throw;
     return e.what();
