@@ -94,30 +94,6 @@ std::string describe_arrivals(const Scenario& s) {
   return times;
 }
 
-/// The numbers that both sides have.
-std::vector<ReplayRow> compare(const MeasuredRun& run, const Summary& s) {
-  std::vector<ReplayRow> rows;
-  const auto add = [&](std::string key, const std::optional<double>& measured, double predicted,
-                       const std::optional<Interval>& interval) {
-    if (!measured || *measured <= 0 || !std::isfinite(predicted)) return;
-    // To first order the throughput of an open loop is that of its arrivals: a range without width says
-    // nothing.
-    const bool has_width = interval && interval->high > interval->low;
-    rows.push_back({std::move(key), *measured, predicted, has_width ? interval : std::nullopt});
-  };
-  add("request_throughput", run.request_throughput, s.request_throughput, s.request_throughput_interval);
-  add("output_throughput", run.output_throughput, s.output_throughput, s.output_throughput_interval);
-  for (int m = 0; m < kMetricCount; ++m) {
-    const auto metric = static_cast<Metric>(m);
-    const auto& real = run.latency[static_cast<std::size_t>(m)];
-    const auto key = [&](const char* statistic) { return fmt::format("{}_{}_ms", statistic, name(metric)); };
-    add(key("mean"), real.mean, s[metric].mean, s[metric].mean_interval);
-    add(key("median"), real.median, s[metric].median, std::nullopt);
-    add(key("p99"), real.p99, s[metric].at(99), s[metric].p99_interval);
-  }
-  return rows;
-}
-
 std::vector<ReplayReport::Verdict> judge(const ReplayReport& report, const std::vector<ErrorLimit>& limits) {
   std::vector<ReplayReport::Verdict> out;
   for (const auto& limit : limits) {
@@ -147,6 +123,29 @@ void note_differences(ReplayReport& report) {
 }
 
 }  // namespace
+
+std::vector<ReplayRow> replay_rows(const MeasuredRun& run, const Summary& s) {
+  std::vector<ReplayRow> rows;
+  const auto add = [&](std::string key, const std::optional<double>& measured, double predicted,
+                       const std::optional<Interval>& interval) {
+    if (!measured || *measured <= 0 || !std::isfinite(predicted)) return;
+    // To first order the throughput of an open loop is that of its arrivals: a range without width says
+    // nothing.
+    const bool has_width = interval && interval->high > interval->low;
+    rows.push_back({std::move(key), *measured, predicted, has_width ? interval : std::nullopt});
+  };
+  add("request_throughput", run.request_throughput, s.request_throughput, s.request_throughput_interval);
+  add("output_throughput", run.output_throughput, s.output_throughput, s.output_throughput_interval);
+  for (int m = 0; m < kMetricCount; ++m) {
+    const auto metric = static_cast<Metric>(m);
+    const auto& real = run.latency[static_cast<std::size_t>(m)];
+    const auto key = [&](const char* statistic) { return fmt::format("{}_{}_ms", statistic, name(metric)); };
+    add(key("mean"), real.mean, s[metric].mean, s[metric].mean_interval);
+    add(key("median"), real.median, s[metric].median, std::nullopt);
+    add(key("p99"), real.p99, s[metric].at(99), s[metric].p99_interval);
+  }
+  return rows;
+}
 
 std::optional<bool> ReplayRow::inside() const {
   if (!interval) return std::nullopt;
@@ -185,7 +184,7 @@ ReplayReport validate_replay(const std::string& path, const ReplayOptions& optio
   report.warnings = report.predicted.warnings;
   note_differences(report);
 
-  report.rows = compare(run, report.predicted);
+  report.rows = replay_rows(run, report.predicted);
   if (!run.requests.empty()) report.slices = replay_slices(run.requests, recorder.records());
   report.verdicts = judge(report, options.limits);
   return report;

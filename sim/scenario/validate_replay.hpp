@@ -88,7 +88,11 @@ struct ReplayReport {
 /// a limit on what was not measured).
 ReplayReport validate_replay(const std::string& path, const ReplayOptions& options);
 
+/// The numbers that a measured run and a prediction both have.
+std::vector<ReplayRow> replay_rows(const MeasuredRun& run, const Summary& predicted);
+
 /// docs/validation.md says what is in it.
 OrderedJson to_json(const ReplayReport& report);
+OrderedJson to_json(const ReplaySlice& slice);
 
 }  // namespace orrery

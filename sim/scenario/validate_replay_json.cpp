@@ -34,7 +34,9 @@ OrderedJson row_json(const ReplayRow& row) {
   return json;
 }
 
-OrderedJson slice_json(const ReplaySlice& slice) {
+}  // namespace
+
+OrderedJson to_json(const ReplaySlice& slice) {
   constexpr const char* kinds[] = {"all", "quarter", "prompt"};
   OrderedJson json;
   json["by"] = kinds[static_cast<int>(slice.by)];
@@ -55,8 +57,6 @@ OrderedJson slice_json(const ReplaySlice& slice) {
   return json;
 }
 
-}  // namespace
-
 OrderedJson to_json(const ReplayReport& report) {
   OrderedJson json;
   json["measured"] = measured_json(report.measured);
@@ -65,7 +65,7 @@ OrderedJson to_json(const ReplayReport& report) {
   json["rows"] = OrderedJson::array();
   for (const auto& row : report.rows) json["rows"].push_back(row_json(row));
   json["slices"] = OrderedJson::array();
-  for (const auto& slice : report.slices) json["slices"].push_back(slice_json(slice));
+  for (const auto& slice : report.slices) json["slices"].push_back(to_json(slice));
   json["limits"] = OrderedJson::array();
   for (const auto& v : report.verdicts) {
     json["limits"].push_back(

@@ -18,8 +18,10 @@ class ReferenceDecoder {
     const live::Weights& w = decoder.weights();
     embedding_ = kernels::to_doubles(w.embedding);
     output_ = w.output.size() > 0 ? kernels::to_doubles(w.output) : embedding_;
-    for (const auto& layer : w.layers)
-      layers_.push_back({matrix(layer.qkv), matrix(layer.o), matrix(layer.gate_up), matrix(layer.down)});
+    for (const auto& layer : w.layers) {
+      layers_.push_back({matrix(layer.qkv), matrix(layer.o), matrix(layer.gate_up), matrix(layer.down),
+                         kernels::to_doubles(layer.qkv_bias)});
+    }
   }
 
   /// Logits [vocab] after each token.
@@ -40,7 +42,7 @@ class ReferenceDecoder {
 
  private:
   struct Layer {
-    Vector qkv, o, gate_up, down;
+    Vector qkv, o, gate_up, down, bias;
   };
 
   static Vector matrix(const live::Linear& linear) {
@@ -90,6 +92,7 @@ class ReferenceDecoder {
     std::vector<Vector> rows, out;
     for (std::size_t t = 0; t < x.size(); ++t) {
       rows.push_back(product(layers_[index].qkv, norm(x[t])));
+      for (std::size_t i = 0; i < layers_[index].bias.size(); ++i) rows[t][i] += layers_[index].bias[i];
       for (int h = 0; h < l.heads + l.kv_heads; ++h) {
         double* const head = rows.back().data() + std::ptrdiff_t{h} * l.head_dim;
         if (l.qk_norm) normalise(head, static_cast<std::size_t>(l.head_dim));

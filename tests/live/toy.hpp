@@ -16,7 +16,7 @@ inline live::DecoderSizes toy_sizes(live::WeightFormat format = live::WeightForm
   live::LayerSizes layer;
   layer.heads = 4, layer.kv_heads = 2, layer.head_dim = 64, layer.ffn = 128;
   sizes.layers = {layer, layer};
-  sizes.layers[1].qk_norm = true;
+  sizes.layers[0].qkv_bias = sizes.layers[1].qk_norm = true;
   return sizes;
 }
 
@@ -26,7 +26,7 @@ struct ToyEngine {
   KvConfig kv;
   std::vector<int> graph_sizes = {2, 4};
   ToyEngine() {
-    scheduler.max_num_seqs = 4, scheduler.max_num_batched_tokens = 24, scheduler.max_model_len = 64;
+    scheduler.max_num_seqs = 4, scheduler.max_num_batched_tokens = 16, scheduler.max_model_len = 64;
     kv.blocks = 40, kv.block_size = 4;
   }
   live::DecoderLimits limits() const {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "activation.hpp"
+#include "bias.hpp"
 #include "embedding.hpp"
 #include "norm.hpp"
 #include "quantise.hpp"
@@ -167,10 +168,14 @@ kernels::PagedKv Decoder::cache(std::size_t index, const StepCounts& counts, con
   return kv;
 }
 
-/// qk norm, rotary embedding, the write of k and v, and attention: of the decode set, then of the chunks.
+/// Bias, qk norm, rotary embedding, the write of k and v, and attention: of the decode set, then of the
+/// chunks.
 void Decoder::attention(std::size_t index, const StepCounts& counts, const InputView& in, StreamRef stream) {
   const LayerSizes& l = sizes_.layers[index];
   const LayerWeights& w = weights_.layers[index];
+  if (l.qkv_bias) {
+    kernels::add_bias(qkv_.data(), w.qkv_bias.data(), counts.rows(), l.qkv_width(), stream);
+  }
   if (l.qk_norm) {
     kernels::qk_norm({qkv_.data(), w.q_norm.data(), w.k_norm.data(), counts.rows(), l.qkv_width(), l.heads,
                       l.kv_heads, l.head_dim, kNormEpsilon},

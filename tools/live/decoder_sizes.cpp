@@ -27,7 +27,7 @@ WeightFormat weight_format(const ModelSpec& model, const Precision& p) {
 
 LayerSizes layer_sizes(const ModelSpec& model, const LayerKind& kind) {
   const auto& a = kind.attention;
-  if (a.qkv_bias || a.output_bias) refuse(model, "biases of the attention's projections");
+  if (a.output_bias) refuse(model, "a bias of the attention's output");
   if (kind.ffn.bias) refuse(model, "biases of the feed-forward");
   if (!kind.ffn.gated) refuse(model, "a feed-forward without a gate");
   if (kind.norms != 2) refuse(model, fmt::format("{} norms per layer", kind.norms));
@@ -37,7 +37,7 @@ LayerSizes layer_sizes(const ModelSpec& model, const LayerKind& kind) {
   }
   LayerSizes s;
   s.heads = a.heads, s.kv_heads = a.kv_heads, s.head_dim = a.head_dim;
-  s.window = static_cast<int>(a.window), s.qk_norm = a.qk_norm;
+  s.window = static_cast<int>(a.window), s.qkv_bias = a.qkv_bias, s.qk_norm = a.qk_norm;
   s.ffn = static_cast<int>(kind.ffn.width);
   return s;
 }

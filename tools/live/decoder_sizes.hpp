@@ -16,7 +16,7 @@ enum class WeightFormat : std::uint8_t {
 struct LayerSizes {
   int heads = 0, kv_heads = 0, head_dim = 0;
   int window = 0;  ///< 0 = all
-  bool qk_norm = false;
+  bool qkv_bias = false, qk_norm = false;
   int ffn = 0;
   int q_width() const { return heads * head_dim; }
   int qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }

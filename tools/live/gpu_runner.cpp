@@ -88,8 +88,10 @@ void GpuRunner::enqueue(const StepCounts& counts, StreamRef stream) {
 
 void GpuRunner::capture(const StepCounts& counts) {
   warm_up(counts);
-  graphs_.emplace(GraphKey{counts.decode_rows, counts.max_context},
-                  kernels::Graph([=, this](StreamRef stream) { enqueue(counts, stream); }));
+  const auto [entry, made] =
+      graphs_.emplace(GraphKey{counts.decode_rows, counts.max_context},
+                      kernels::Graph([=, this](StreamRef stream) { enqueue(counts, stream); }));
+  entry->second.replay(stream_.ref());  // the first replay uploads it
 }
 
 /// A pure decode step that a graph can hold is padded to the next captured size.

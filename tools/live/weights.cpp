@@ -10,6 +10,7 @@ namespace orrery::live {
 namespace {
 
 constexpr std::size_t kSecondScale = 4;  // scales are 16-byte aligned
+constexpr float kBiasScale = 0.5F;
 
 /// A uniform distribution over [-a, a) has variance a^2 / 3.
 float unit_variance_over(int k) {
@@ -73,6 +74,8 @@ LayerWeights::LayerWeights(const DecoderSizes& sizes, const LayerSizes& layer, s
       post_norm(ones(sizes.hidden)),
       q_norm(ones(layer.qk_norm ? layer.head_dim : 0)),
       k_norm(ones(layer.qk_norm ? layer.head_dim : 0)),
+      qkv_bias(kernels::random_array<bf16>(elements(layer.qkv_bias ? 1 : 0, layer.qkv_width()), mix(seed, 7),
+                                           kBiasScale)),
       qkv(sizes.format, layer.qkv_width(), sizes.hidden, mix(seed, 1)),
       o(sizes.format, sizes.hidden, layer.q_width(), mix(seed, 2)),
       gate_up(sizes.format, 2 * layer.ffn, sizes.hidden, mix(seed, 3)),

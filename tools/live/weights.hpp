@@ -50,6 +50,7 @@ struct LayerWeights {
   LayerWeights(const DecoderSizes& sizes, const LayerSizes& layer, std::uint64_t seed);
   DeviceArray<bf16> input_norm, post_norm;  ///< [hidden]
   DeviceArray<bf16> q_norm, k_norm;         ///< [head_dim], with qk_norm
+  DeviceArray<bf16> qkv_bias;               ///< [qkv width], with qkv_bias
   Linear qkv, o, gate_up, down;
 };
 

@@ -125,7 +125,8 @@ int run(const std::vector<std::string>& args) {
   return dispatch(
       "validate", "Compares predictions with what real servers were measured to do.",
       {{"bench", "a table of measured servers, one per row", run_bench},
-       {"replay", "a saved run: vllm bench serve's result, or a log of requests", run_validate_replay}},
+       {"replay", "a saved run: vllm bench serve's result, or a log of requests", run_validate_replay},
+       {"live", "runs of the live engine (orrery-live) on this machine's GPU", run_validate_live}},
       args);
 }
 
