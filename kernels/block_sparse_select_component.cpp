@@ -61,8 +61,8 @@ class BlockSparseSelect final : public Component {
       std::int64_t seqs, context;
     };
     constexpr Heads llama8{32, 8, 128}, nsa{64, 4, 128}, llama70_tp8{8, 1, 128}, qwen32{64, 8, 128};
-    constexpr Batch batches[] = {{1, 32768}, {16, 32768}, {64, 8192},  {4, 131072}, {1, 131072},
-                                 {8, 16384}, {32, 16384}, {128, 4096}, {2, 65536}};
+    constexpr Batch batches[] = {{1, 32768},  {16, 32768}, {64, 8192}, {4, 131072}, {8, 16384},
+                                 {32, 16384}, {128, 4096}, {2, 65536}, {256, 4096}};
     for (const Heads h : {llama8, nsa, llama70_tp8, qwen32}) {
       for (const Batch b : batches) {
         for (const Method& m : {kQuest, kNsa, kMoba}) {
@@ -74,6 +74,8 @@ class BlockSparseSelect final : public Component {
         }
       }
     }
+    for (const Method& m : {kQuest, kNsa, kMoba})
+      cases.push_back(select_case(1, 131072 / m.block_size, llama8, m));
     for (const Batch b : batches)
       cases.push_back(
           attend_case(b.seqs, b.seqs * 1024, llama8, DType::fp8, {{"block_size", 64}, {"spread", 4}}));

@@ -125,7 +125,7 @@ class ClusterSort final : public Component {
         cases.push_back(cluster_case(tokens, tokens / 80, false, h.head_dim, h.heads));
       }
     }
-    for (const int buckets : {64, 256, 1024}) {
+    for (const int buckets : {64, 256, 2048}) {
       for (const int tokens : {8192, 65536}) {
         cases.push_back(cluster_case(tokens, buckets, true, 128, 8));
         cases.push_back(cluster_case(tokens, buckets, false, 128, 8));

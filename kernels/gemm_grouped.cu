@@ -178,12 +178,12 @@ struct ExpertLayer {
 
 /// Of catalogued models: Qwen3-30B-A3B, Mixtral-8x7B, DeepSeek-V3 (its experts over 8 ranks), gpt-oss-120b
 /// and -20b, Qwen3-235B-A22B (over 4), DeepSeek-V2-Lite, Llama-4-Scout; then Mixtral and Qwen3 split within
-/// experts by 2, 4 and 8, DeepSeek-V3 over 32 ranks, and two small ones between.
+/// experts by 2, 4 and 8, DeepSeek-V3 over 16 ranks, and two small ones between.
 constexpr ExpertLayer kLayers[] = {
     {2048, 768, 128, 128, 8}, {4096, 14336, 8, 8, 2},    {7168, 2048, 32, 256, 8}, {2880, 2880, 128, 128, 4},
     {2880, 2880, 32, 32, 4},  {4096, 1536, 32, 128, 8},  {2048, 1408, 64, 64, 6},  {5120, 8192, 16, 16, 1},
     {4096, 7168, 8, 8, 2},    {4096, 1792, 8, 8, 2},     {2048, 384, 128, 128, 8}, {4096, 3584, 8, 8, 2},
-    {7168, 2048, 8, 256, 8},  {4096, 1536, 128, 128, 8}, {1024, 1024, 16, 16, 2},  {2048, 512, 64, 64, 8},
+    {7168, 2048, 16, 256, 8}, {4096, 1536, 128, 128, 8}, {1024, 1024, 16, 16, 2},  {2048, 512, 64, 64, 8},
     {6144, 16384, 8, 8, 2}};
 
 /// One expert layer at a number of tokens: rows and experts hit that are expected, for gate and up, and down.
