@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "device/numeric.cuh"
+#include "ops/dtype.hpp"
 #include "runtime/runtime.hpp"
 
 namespace orrery::kernels {
@@ -10,14 +11,18 @@ namespace orrery::kernels {
 /// y_e = x_e W_e^T for each expert e in one launch, W_e [n, k], x_e rows [start[e], start[e] + count[e]) of
 /// x. How many rows an expert has is known on the device alone: a captured graph serves any routing.
 struct GroupedGemmArgs {
-  const bf16* x = nullptr;              ///< [rows, k]; with `token`, [tokens, k]
-  const bf16* w = nullptr;              ///< [experts, n, k]
+  const void* x = nullptr;              ///< [rows, k]; with `token`, [tokens, k]
+  const void* w = nullptr;              ///< [experts, n, k]
   const std::int32_t* start = nullptr;  ///< [experts]: an expert's first row
   const std::int32_t* count = nullptr;  ///< [experts]: its rows, may be 0
   const std::int32_t* token = nullptr;  ///< [rows]: row of x that row r reads; nullptr: r itself
-  bf16* y = nullptr;                    ///< [rows, n]; rows of no expert are not written
-  std::int64_t rows = 0;                ///< about how many all experts have together: chooses the tile
-  int n = 0, k = 0, experts = 0;        ///< n and k multiples of 8, experts up to kMaxGroupedExperts
+  /// fp8 only: of the rows of x, and [experts, n] of the columns of y. bf16: nullptr.
+  const float* x_scale = nullptr;
+  const float* w_scale = nullptr;
+  bf16* y = nullptr;              ///< [rows, n]; rows of no expert are not written
+  std::int64_t rows = 0;          ///< about how many all experts have together: chooses the tile
+  int n = 0, k = 0, experts = 0;  ///< n a multiple of 8, k of 16 bytes, experts up to kMaxGroupedExperts
+  DType format = DType::bf16;     ///< of x and w: bf16, or fp8 (compute capability 8.9 and later)
 };
 
 inline constexpr int kMaxGroupedExperts = 512;

@@ -13,8 +13,10 @@
 
 namespace orrery::kernels::grouped {
 
-inline constexpr int kTileN = 128, kDepth = 64;  // columns of a tile; elements of k in a step
-inline constexpr int kChunks = kDepth / 8;       // 16-byte parts of a row of a step
+inline constexpr int kTileN = 128;                  // columns of a tile
+inline constexpr int kRowBytes = 128, kChunks = 8;  // of a row of a step; its 16-byte parts
+template <class E>
+inline constexpr int kDepth = kRowBytes / static_cast<int>(sizeof(E));  // elements of k in a step
 inline constexpr int kThreads = 128;
 inline constexpr int kBand = 16;       // tiles down that run side by side: their rows of W meet in L2
 inline constexpr int kLeastSteps = 4;  // of a block that shares a tile
@@ -26,7 +28,7 @@ struct Tile {
   static constexpr int kNWarps = kThreads / kWarpSize / m_warps;
   static constexpr int kWarpM = m_rows / m_warps, kWarpN = kTileN / kNWarps;
   static constexpr int kDown = kWarpM / 16, kAcross = kWarpN / 8;  // fragments of a warp
-  static constexpr int kStageBytes = (m_rows + kTileN) * kDepth * 2;
+  static constexpr int kStageBytes = (m_rows + kTileN) * kRowBytes;
   static constexpr int kXRows = m_rows * kChunks / kThreads;  // of a step, parts of which a thread copies
   static constexpr int kWRows = kTileN * kChunks / kThreads;
   static_assert(m_rows * kChunks % kThreads == 0 && kWarpM % 16 == 0 && kWarpN % 16 == 0);
@@ -44,7 +46,7 @@ struct Plan {
 };
 
 /// Made by the first warp; for all after a barrier.
-template <class T>
+template <class E, class T>
 ORRERY_DEVICE void make_plan(const GroupedGemmArgs& args, Plan& plan) {
   if (threadIdx.x < kWarpSize) {
     const int lane = lane_id(), across = ceil_div(args.n, kTileN);
@@ -62,7 +64,7 @@ ORRERY_DEVICE void make_plan(const GroupedGemmArgs& args, Plan& plan) {
       before += shfl(upto, kWarpSize - 1);
     }
     if (lane == 0) {
-      const int steps = ceil_div(args.k, kDepth), blocks = static_cast<int>(gridDim.x);
+      const int steps = ceil_div(args.k, kDepth<E>), blocks = static_cast<int>(gridDim.x);
       const int most = steps / kLeastSteps;
       int splits = before > 0 ? blocks / before : 1;
       splits = splits > most ? most : splits;
@@ -81,7 +83,7 @@ struct Unit {
   int begin, end;  // steps of k
 };
 
-template <class T>
+template <class E, class T>
 ORRERY_DEVICE Unit find_unit(const GroupedGemmArgs& args, const Plan& plan, int number) {
   Unit unit;
   unit.tile = number / plan.splits, unit.split = number % plan.splits;
@@ -102,14 +104,14 @@ ORRERY_DEVICE Unit find_unit(const GroupedGemmArgs& args, const Plan& plan, int 
   const int offset = (first + within % band) * T::kM;
   unit.row = args.start[low] + offset, unit.rows = count - offset < T::kM ? count - offset : T::kM;
   unit.column = within / band * kTileN;
-  const int steps = ceil_div(args.k, kDepth);
+  const int steps = ceil_div(args.k, kDepth<E>);
   unit.begin = unit.split * plan.steps;
   unit.end = unit.begin + plan.steps < steps ? unit.begin + plan.steps : steps;
   return unit;
 }
 
 /// Runs ahead of the multiplication through the steps of all of the block's units.
-template <class T>
+template <class E, class T>
 class Loader {
  public:
   ORRERY_DEVICE Loader(const GroupedGemmArgs& args, const Plan& plan, int units)
@@ -120,19 +122,20 @@ class Loader {
   /// Begins the copies of the next step, if there is one, and closes their group.
   ORRERY_DEVICE void next(unsigned char* stage) {
     if (number_ < units_) {
-      const int at = step_ * kDepth + chunk() * 8;
+      const int at = step_ * kDepth<E> + chunk() * kPerLoad<E>;
       const bool inside = at < args_.k;
 #pragma unroll
       for (int i = 0; i < T::kXRows; ++i) {
         const bool valid = inside && x_rows_[i] >= 0;
-        const bf16* from = args_.x + (valid ? static_cast<std::int64_t>(x_rows_[i]) * args_.k + at : 0);
+        const E* from = static_cast<const E*>(args_.x) +
+                        (valid ? static_cast<std::int64_t>(x_rows_[i]) * args_.k + at : 0);
         async_copy16(stage + place(i), from, valid);
       }
-      stage += T::kM * kDepth * 2;
+      stage += T::kM * kRowBytes;
 #pragma unroll
       for (int i = 0; i < T::kWRows; ++i) {
         const bool valid = inside && column_ + i * kRowsAtOnce < args_.n;
-        const bf16* from = w_ + (valid ? static_cast<std::int64_t>(i * kRowsAtOnce) * args_.k + at : 0);
+        const E* from = w_ + (valid ? static_cast<std::int64_t>(i * kRowsAtOnce) * args_.k + at : 0);
         async_copy16(stage + place(i), from, valid);
       }
       if (++step_ == end_) number_ += static_cast<int>(gridDim.x), turn_to_unit();
@@ -156,11 +159,12 @@ class Loader {
 
   ORRERY_DEVICE void turn_to_unit() {
     if (number_ >= units_) return;
-    const Unit unit = find_unit<T>(args_, plan_, number_);
+    const Unit unit = find_unit<E, T>(args_, plan_, number_);
     step_ = unit.begin, end_ = unit.end;
     column_ = unit.column + first_row();
     const int w_row = column_ < args_.n ? column_ : 0;  // of a row that is not, nothing is read
-    w_ = args_.w + (static_cast<std::int64_t>(unit.expert) * args_.n + w_row) * args_.k;
+    w_ =
+        static_cast<const E*>(args_.w) + (static_cast<std::int64_t>(unit.expert) * args_.n + w_row) * args_.k;
 #pragma unroll
     for (int i = 0; i < T::kXRows; ++i) {
       const int row = first_row() + i * kRowsAtOnce;
@@ -173,21 +177,31 @@ class Loader {
   const GroupedGemmArgs& args_;
   const Plan& plan_;
   int units_, number_, step_ = 0, end_ = 0, column_ = 0;
-  const bf16* w_ = nullptr;
+  const E* w_ = nullptr;
   int x_rows_[T::kXRows] = {};
 };
 
 template <class T>
 using Sums = float[T::kDown][T::kAcross][4];
 
+/// 32 bytes of k: fragments of both formats lie alike.
+template <class E>
+ORRERY_DEVICE void multiply(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+  if constexpr (std::is_same_v<E, fp8>) {
+    mma_m16n8k32_fp8(sums, a, b);
+  } else {
+    mma_m16n8k16<E>(sums, a, b);
+  }
+}
+
 /// One step of this warp's part of the tile.
-template <class T>
+template <class E, class T>
 ORRERY_DEVICE void multiply_step(const unsigned char* stage, Sums<T>& sums) {
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize, lane = lane_id();
   const int m = warp / T::kNWarps * T::kWarpM, n = warp % T::kNWarps * T::kWarpN;
-  const unsigned char* const w = stage + T::kM * kDepth * 2;
+  const unsigned char* const w = stage + T::kM * kRowBytes;
 #pragma unroll
-  for (int k = 0; k < kDepth / 16; ++k) {
+  for (int k = 0; k < kChunks / 2; ++k) {
     std::uint32_t a[T::kDown][4];
 #pragma unroll
     for (int i = 0; i < T::kDown; ++i) {
@@ -203,8 +217,8 @@ ORRERY_DEVICE void multiply_step(const unsigned char* stage, Sums<T>& sums) {
                     reinterpret_cast<const bf16*>(w + (row * kChunks + swizzle<kChunks>(row, chunk)) * 16));
 #pragma unroll
       for (int i = 0; i < T::kDown; ++i) {
-        mma_m16n8k16<bf16>(sums[i][j], a[i], {b[0], b[1]});
-        mma_m16n8k16<bf16>(sums[i][j + 1], a[i], {b[2], b[3]});
+        multiply<E>(sums[i][j], a[i], {b[0], b[1]});
+        multiply<E>(sums[i][j + 1], a[i], {b[2], b[3]});
       }
     }
   }
@@ -226,8 +240,18 @@ ORRERY_DEVICE void for_each_pair(const Sums<T>& sums, F&& f) {
   }
 }
 
+/// A sum as the element of y that it is, at a row of the tile and a column of y.
+template <class E>
+ORRERY_DEVICE bf16 element_of(const GroupedGemmArgs& args, const Unit& unit, int row, int column, float sum) {
+  if constexpr (std::is_same_v<E, fp8>) {
+    const int x_row = args.token != nullptr ? args.token[unit.row + row] : unit.row + row;
+    sum *= args.x_scale[x_row] * args.w_scale[static_cast<std::int64_t>(unit.expert) * args.n + column];
+  }
+  return from_float<bf16>(sum);
+}
+
 /// The sum of all parts of a tile, by the last of its blocks. Parts are [kM][128] floats, one per unit.
-template <class T>
+template <class E, class T>
 ORRERY_DEVICE void add_parts(const GroupedGemmArgs& args, const Unit& unit, const float* parts, int splits) {
   constexpr int packs = kTileN / 4;
   for (int p = static_cast<int>(threadIdx.x); p < unit.rows * packs; p += kThreads) {
@@ -241,19 +265,20 @@ ORRERY_DEVICE void add_parts(const GroupedGemmArgs& args, const Unit& unit, cons
     }
     Pack<bf16, 4> y;
 #pragma unroll
-    for (int e = 0; e < 4; ++e) y.v[e] = from_float<bf16>(sum.v[e]);
+    for (int e = 0; e < 4; ++e) y.v[e] = element_of<E>(args, unit, row, column + e, sum.v[e]);
     store_pack(args.y + static_cast<std::int64_t>(unit.row + row) * args.n + column, y);
   }
 }
 
-template <class T>
+template <class E, class T>
 ORRERY_DEVICE void finish(const GroupedGemmArgs& args, const Unit& unit, const Sums<T>& sums, int splits,
                           float* partials, int* counters) {
   if (splits == 1) {
     for_each_pair<T>(sums, [&](int row, int column, float low, float high) {
       column += unit.column;
       if (row >= unit.rows || column >= args.n) return;
-      const Pack<bf16, 2> y{{from_float<bf16>(low), from_float<bf16>(high)}};
+      const Pack<bf16, 2> y{
+          {element_of<E>(args, unit, row, column, low), element_of<E>(args, unit, row, column + 1, high)}};
       store_pack(args.y + static_cast<std::int64_t>(unit.row + row) * args.n + column, y);
     });
     return;
@@ -264,31 +289,31 @@ ORRERY_DEVICE void finish(const GroupedGemmArgs& args, const Unit& unit, const S
   for_each_pair<T>(sums, [&](int row, int column, float low, float high) {
     if (row < unit.rows) store_pack(own + row * kTileN + column, Pack<float, 2>{{low, high}});
   });
-  if (last_of_splits(counters + unit.tile, splits)) add_parts<T>(args, unit, parts, splits);
+  if (last_of_splits(counters + unit.tile, splits)) add_parts<E, T>(args, unit, parts, splits);
 }
 
-template <class T>
+template <class E, class T>
 __global__ void __launch_bounds__(kThreads, T::kResident)
     kernel(const __grid_constant__ GroupedGemmArgs args, float* partials, int* counters) {
   ORRERY_DYNAMIC_SHARED(unsigned char, stages);
   __shared__ Plan plan;
-  make_plan<T>(args, plan);
+  make_plan<E, T>(args, plan);
   const int units = plan.tiles_before[args.experts] * plan.splits;
-  Loader<T> loader(args, plan, units);
+  Loader<E, T> loader(args, plan, units);
 #pragma unroll
   for (int s = 0; s < T::kStages - 1; ++s) loader.next(stages + s * T::kStageBytes);
   int stage = 0;
   for (int number = static_cast<int>(blockIdx.x); number < units; number += static_cast<int>(gridDim.x)) {
-    const Unit unit = find_unit<T>(args, plan, number);
+    const Unit unit = find_unit<E, T>(args, plan, number);
     Sums<T> sums = {};
     for (int step = unit.begin; step < unit.end; ++step) {
       async_wait<T::kStages - 2>();
       __syncthreads();  // the stage has landed, and all have left the one that is loaded next
       loader.next(stages + (stage == 0 ? T::kStages - 1 : stage - 1) * T::kStageBytes);
-      multiply_step<T>(stages + stage * T::kStageBytes, sums);
+      multiply_step<E, T>(stages + stage * T::kStageBytes, sums);
       stage = stage + 1 == T::kStages ? 0 : stage + 1;
     }
-    finish<T>(args, unit, sums, plan.splits, partials, counters);
+    finish<E, T>(args, unit, sums, plan.splits, partials, counters);
   }
   async_wait<0>();
 }

@@ -80,6 +80,39 @@ ORRERY_DEVICE void mma_m16n8k32_s8(int (&c)[4], const std::uint32_t (&a)[4], con
 #endif
 }
 
+/// c += A[16,32] B[32,8] of fp8 (E4M3), accumulated in float. Fragments as mma_m16n8k32_s8. Needs compute
+/// capability 8.9: a kernel that reaches it on less stops.
+ORRERY_DEVICE void mma_m16n8k32_fp8(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 890
+  __trap();
+#elif defined(__CUDACC__)
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  struct Fragments {
+    std::uint32_t a[4], b[2];
+  } mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, all[kWarpSize];
+  emulator::warp_exchange(&mine, sizeof mine, all);
+  const auto element = [](std::uint32_t four, int i) {
+    return to_float(fp8{static_cast<std::uint8_t>(four >> 8 * i & 0xffU)});
+  };
+  const int g = lane_id() / 4, t = lane_id() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int row = g + 8 * (i / 2), column = 2 * t + i % 2;
+    float sum = 0;
+    for (int k = 0; k < 32; ++k) {
+      const int four = k % 16 / 4, upper = k / 16;
+      sum += element(all[row % 8 * 4 + four].a[row / 8 + 2 * upper], k % 4) *
+             element(all[column * 4 + four].b[upper], k % 4);
+    }
+    c[i] += sum;
+  }
+#endif
+}
+
 /// Four 8x8 matrices of 16-bit elements from shared memory: lane 8i + r gives the address of row r of matrix
 /// i (16 bytes, aligned); register i of lane l receives elements 2(l%4), 2(l%4)+1 of row l/4 of matrix i.
 /// `transposed`: of column l/4.
