@@ -148,7 +148,7 @@ class LinearAttention final : public Component {
   std::vector<Case> checks() const override {
     const auto& additive = kLinearAttention;
     return {case_of(additive, "additive", {1, 1, {1, 1, 64, 64}}),
-            case_of(additive, "constant_decay", {65, 1, {2, 1, 64, 128}}),
+            case_of(additive, "constant_decay", {63, 1, {2, 1, 64, 128}}),
             case_of(additive, "scalar_gate", {130, 2, {1, 1, 128, 64}}, true),
             case_of(additive, "scalar_gate", {128, 1, {2, 2, 64, 64}, 128}),
             case_of(additive, "additive", {130, 1, {1, 1, 128, 64}, 128}),

@@ -143,6 +143,7 @@ std::vector<std::int64_t> prompt_lengths(std::int64_t tokens, std::int64_t seqs,
     const std::int64_t until = ragged ? tokens * i * (i + 1) / (seqs * (seqs + 1)) : tokens * i / seqs;
     lengths.push_back(until - done), done = until;
   }
+  std::reverse(lengths.begin(), lengths.end());  // the shortest at the end, where reading on is seen
   return lengths;
 }
 

@@ -58,7 +58,7 @@ class LinearProblem {
   LinearInputs inputs_;
 };
 
-/// `seqs` lengths that sum to `tokens`: equal, or with `ragged` growing from one to the next.
+/// `seqs` lengths that sum to `tokens`: equal, or with `ragged` shrinking from one to the next.
 std::vector<std::int64_t> prompt_lengths(std::int64_t tokens, std::int64_t seqs, bool ragged);
 
 /// The chunks of a problem's prompts and the workspaces of linear_attention for them.
