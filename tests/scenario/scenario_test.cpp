@@ -147,7 +147,9 @@ TEST_CASE("is every setting known under one name and described?") {
 
 TEST_CASE("do the scenario files that are shipped say something that can be run?") {
   std::size_t files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(ORRERY_SOURCE_DIR "/traces/scenarios")) {
+  const std::string folder = ORRERY_SOURCE_DIR "/traces/scenarios";
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
     INFO(entry.path().string());
     const Scenario s = resolve(read_scenario_file(entry.path().string()));
     CHECK_FALSE(s.model.empty());
