@@ -163,6 +163,9 @@ std::vector<std::string> correct_components(const std::vector<std::string>& comp
       lost.add_checks(name);
       throw ConfigError(fmt::format("the GPU was lost while checking {} ({})", name, e.what()),
                         "the same command goes on without this component", ExitCode::no_device);
+    } catch (const InternalError& e) {
+      wrong.push_back(fmt::format("{}: {}", name, e.what()));
+      progress.say("WRONG " + wrong.back());
     }
   }
   return good;

@@ -52,7 +52,7 @@ struct Trace {
   std::vector<ActivityRecord> records;
 };
 Trace& trace() {
-  static Trace one;
+  static Trace& one = *new Trace;  // never destroyed: CUPTI's thread may outlive static objects
   return one;
 }
 
