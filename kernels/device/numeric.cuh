@@ -150,10 +150,16 @@ struct alignas(sizeof(T) * n) Pack {
 };
 template <int n, class T>
 ORRERY_HOST_DEVICE Pack<T, n> load_pack(const T* p) {
+#if !defined(__CUDACC__)
+  emulator::require_aligned(p, sizeof(Pack<T, n>));
+#endif
   return *reinterpret_cast<const Pack<T, n>*>(p);
 }
 template <int n, class T>
 ORRERY_HOST_DEVICE void store_pack(T* p, const Pack<T, n>& x) {
+#if !defined(__CUDACC__)
+  emulator::require_aligned(p, sizeof x);
+#endif
   *reinterpret_cast<Pack<T, n>*>(p) = x;
 }
 /// Elements of T in 16 bytes.

@@ -39,8 +39,11 @@ void warp_barrier();
 /// Every lane of the warp gives `bytes` (at most 64) and receives those of all 32.
 void warp_exchange(const void* mine, std::size_t bytes, void* all);
 
+[[noreturn]] void report_misaligned(std::size_t bytes);
 /// Errors: std::logic_error unless the address is a multiple of `bytes`.
-void require_aligned(const void* address, std::size_t bytes);
+inline void require_aligned(const void* address, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) report_misaligned(bytes);
+}
 /// cp.async: the copy happens when the group it was committed to is waited for, by the thread that issued it.
 void async_copy(void* to, const void* from, std::size_t bytes, std::size_t valid_bytes);
 void async_commit();

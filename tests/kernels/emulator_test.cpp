@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <random>
 #include <stdexcept>
 #include <vector>
@@ -45,7 +46,7 @@ void shift_by_one(std::vector<int>& out, bool barrier) {
 
 template <class T>
 struct Product {
-  T a[16 * 16], b[16 * 16];  // row-major: A [m][k], B as [n][k] or [k][n]
+  alignas(16) T a[16 * 16], b[16 * 16];  // row-major: A [m][k], B as [n][k] or [k][n]
   float c[16 * 16];
 };
 
@@ -210,4 +211,26 @@ TEST_CASE("is a barrier that some threads never reach reported?", "[emulator]") 
     CHECK_THROWS_AS(emulator::run({1, 1, 1}, {64, 1, 1}, 0, split), std::logic_error);
   }
   emulator::set_order(emulator::Order::forward);
+}
+
+TEST_CASE("is what a GPU refuses refused?", "[emulator]") {
+  const auto refused = [](unsigned threads, std::size_t shared_bytes, const std::function<void()>& body) {
+    CHECK_THROWS_AS(emulator::run({1, 1, 1}, {threads, 1, 1}, shared_bytes, body), std::logic_error);
+  };
+  alignas(16) const int source[8] = {};
+  refused(32, 32, [&] {
+    ORRERY_DYNAMIC_SHARED(int, shared);
+    async_copy16(shared, source + 1);
+  });
+  refused(32, 32, [&] {
+    ORRERY_DYNAMIC_SHARED(bf16, shared);
+    std::uint32_t r[4];
+    load_matrices(r, shared + 4);
+  });
+  refused(32, 0, [] {
+    if (lane_id() < 16) return;
+    warp_sum(1);
+  });
+  refused(48, 0, [] {});
+  refused(32, 228 * 1024, [] {});
 }
