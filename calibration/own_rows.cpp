@@ -172,7 +172,7 @@ KernelRows merged(const std::vector<KernelRows>& published, const std::vector<Me
   }
   std::map<Group, std::size_t> counts;
   for (auto& [cls, rows] : by_class) {
-    rows = fastest_medians(std::move(rows));
+    rows = fastest_medians(std::move(rows), Kernels::of_engines);
     for (const auto& r : rows) {
       const Target t = target(*cls, r);
       if (t.has_form) check_positive(*cls, r);

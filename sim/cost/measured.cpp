@@ -47,7 +47,7 @@ MeasuredModel::MeasuredModel(const std::string& folder, KernelCostModelPtr backi
     std::move(table.rows.begin(), table.rows.end(), std::back_inserter(of_class));
   }
   for (auto& [cls, of_class] : rows) {
-    for (const auto& row : fastest_medians(std::move(of_class))) add(*cls, row);
+    for (const auto& row : fastest_medians(std::move(of_class), kernels)) add(*cls, row);
   }
   for (auto& [key, table] : tables_) sort_lines(table);
 }

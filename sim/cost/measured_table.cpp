@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <sstream>
 #include <tuple>
@@ -131,7 +132,13 @@ MeasuredTable read_measured_table(const std::string& path) {
   return table;
 }
 
-std::vector<MeasuredRow> fastest_medians(std::vector<MeasuredRow> rows) {
+bool MeasuredRow::of_library() const {
+  constexpr std::string_view libraries[] = {"cublaslt", "cufft", "nccl"};
+  return std::any_of(std::begin(libraries), std::end(libraries),
+                     [&](std::string_view library) { return variant.starts_with(library); });
+}
+
+std::vector<MeasuredRow> fastest_medians(std::vector<MeasuredRow> rows, Kernels kernels) {
   const auto shape = [](const MeasuredRow& r) { return std::tie(r.dtype, r.weight_dtype, r.dims); };
   std::sort(rows.begin(), rows.end(), [&](const MeasuredRow& a, const MeasuredRow& b) {
     return std::tuple_cat(shape(a), std::tie(a.variant, a.seconds)) <
@@ -143,7 +150,9 @@ std::vector<MeasuredRow> fastest_medians(std::vector<MeasuredRow> rows) {
     MeasuredRow median = rows[i + (j - i) / 2];
     if ((j - i) % 2 == 0) median.seconds = (rows[i + (j - i) / 2 - 1].seconds + median.seconds) / 2;
     if (!out.empty() && shape(out.back()) == shape(median)) {
-      if (median.seconds < out.back().seconds) out.back() = std::move(median);
+      const bool before = out.back().of_library(), now = median.of_library();
+      const bool as_engines = kernels == Kernels::of_engines && before != now;
+      if (as_engines ? now : median.seconds < out.back().seconds) out.back() = std::move(median);
     } else {
       out.push_back(std::move(median));
     }

@@ -6,6 +6,7 @@
 
 #include "cost/measured.hpp"
 #include "cost/roofline.hpp"
+#include "ops/elementwise.hpp"
 #include "ops/kernel_classes.hpp"
 
 using namespace orrery;
@@ -105,15 +106,22 @@ TEST_CASE("is an empty folder no measurement?") {
   CHECK(has_measured_rows(t.folder.string()));
 }
 
-TEST_CASE("is a shape with several implementations priced at the median of the fastest?") {
+TEST_CASE(
+    "is a shape with several implementations priced at the median of the fastest, a library's for engines?") {
   const Tables t("variants");
   t.add("gemm.csv",
         "# class: gemm\nm,n,k,dtype,weight_dtype,variant,time_s\n"
         "1,4096,4096,bf16,bf16,cublaslt,2.0e-05\n1,4096,4096,bf16,bf16,cublaslt,1.0e-05\n"
         "1,4096,4096,bf16,bf16,cublaslt,2.2e-05\n1,4096,4096,bf16,bf16,gemv,1.5e-05\n"
         "1,4096,4096,bf16,bf16,gemv,1.6e-05\n1,4096,4096,bf16,bf16,gemv,1.7e-05\n");
-  const auto model = make_measured(t.folder.string(), backing());
-  CHECK(model->price(gemm(1, 4096, 4096)).time.value == Approx(1.6e-5));
+  t.add("norm.csv",
+        "# class: norm\ntokens,bytes_per_token,dtype,weight_dtype,variant,time_s\n"
+        "8,4096,bf16,bf16,one,3.0e-06\n8,4096,bf16,bf16,two,2.0e-06\n");
+  const auto ours = make_measured(t.folder.string(), backing(), {}, Kernels::as_timed);
+  CHECK(ours->price(gemm(1, 4096, 4096)).time.value == Approx(1.6e-5));
+  const auto engines = make_measured(t.folder.string(), backing(), {}, Kernels::of_engines);
+  CHECK(engines->price(gemm(1, 4096, 4096)).time.value == Approx(2.0e-5));
+  CHECK(engines->price(make_call(kNorm, {8, 4096}, DType::bf16, DType::bf16)).time.value == Approx(2.0e-6));
 }
 
 TEST_CASE("are the rows of a dry run refused, whatever else the folder holds?") {
