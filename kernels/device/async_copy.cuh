@@ -4,8 +4,8 @@
 
 namespace orrery::kernels {
 
-// cp.async (Ampere and later): 16 (or 4) bytes from global to shared memory without passing registers. A thread's
-// copies are complete after async_wait, and seen by the block after a barrier that follows.
+// cp.async (Ampere and later): 16 (or 4) bytes from global to shared memory without passing registers. A
+// thread's copies are complete after async_wait, and seen by the block after a barrier that follows.
 
 /// Copies 16 bytes (both addresses aligned to 16), or writes zeros when not `valid`.
 ORRERY_DEVICE void async_copy16(void* shared, const void* global, bool valid = true) {

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "cost/measured.hpp"
+#include "hw/device_profile.hpp"
 #include "scenario/replay_slices.hpp"
 #include "scenario/run_scenario.hpp"
 
@@ -119,6 +121,16 @@ std::vector<ReplaySlice> slices_of(const std::vector<LiveRun>& runs, const Repla
   return replay_slices(measured, predicted);
 }
 
+/// The live engine runs our kernels: where its GPU was measured, they are priced as timed, without the
+/// factors that make them other engines'.
+Scenario simulated_as(const Assignments& assignments) {
+  Scenario scenario = resolve(assignments);
+  if (scenario.cost_model == "auto" && has_measured_rows(load_device(scenario.gpu).folder + "/measured")) {
+    scenario.cost_model = "measured-raw";
+  }
+  return scenario;
+}
+
 LiveReport validate(const std::vector<LiveRun>& runs, const Assignments& overrides) {
   LiveReport report;
   std::vector<std::vector<MeasuredStep>> steps;
@@ -129,7 +141,7 @@ LiveReport validate(const std::vector<LiveRun>& runs, const Assignments& overrid
   report.device = runs.front().device;
   Assignments all = runs.front().scenario;
   all.insert(all.end(), overrides.begin(), overrides.end());
-  const Scenario scenario = resolve(all);
+  const Scenario scenario = simulated_as(all);
   const Deployment deployment = deploy(scenario);
   ReplayRecorder recorder(runs.front().requests.requests.size());
   RunOptions how;
