@@ -6,21 +6,24 @@
 
 #include "command.hpp"
 #include "cost/kernel_cost_model.hpp"
+#include "cost/measured.hpp"
+#include "cost/scaled.hpp"
 #include "hw/device_profile.hpp"
 #include "options.hpp"
 
 namespace orrery {
 namespace {
 
-/// "fitted" where kernels of this device were measured and fitted, "measured" where only the rows are there,
-/// "datasheet" otherwise: its times are a roofline.
+/// "measured" where kernels of this device were timed by us, "fitted" where a fit of somebody's rows is all,
+/// "scaled from X" where they are another device's by the ratio of the datasheets, else "datasheet": a
+/// roofline.
 std::string calibration(const DeviceProfile& d) {
   namespace fs = std::filesystem;
   std::error_code ignored;
+  if (has_measured_rows(d.folder + "/measured")) return "measured";
   if (fs::exists(fs::path(d.folder) / "fit.json", ignored)) return "fitted";
-  const fs::path rows = fs::path(d.folder) / "measured";
-  if (fs::is_directory(rows, ignored) && !fs::is_empty(rows, ignored)) return "measured";
-  return "datasheet";
+  const auto from = nearest_fitted(d);
+  return from ? "scaled from " + from->name : std::string("datasheet");
 }
 
 std::string tera(double per_second) {
