@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/json.hpp"
+#include "calibration/speed_of_light.hpp"
 #include "cmd_calibrate.hpp"
 #include "cost/fit_file.hpp"
 #include "hw/device_profile.hpp"
@@ -40,6 +41,19 @@ void print_energy(const EnergyFit& e) {
   if (e.vector_j_per_flop > 0) fmt::print(", {:.3g} pJ per vector FLOP", 1e12 * e.vector_j_per_flop);
   fmt::print("; off by {:.1f}% in the median, {:.1f}% at p90, on {} rows of {}\n", 100 * e.median_abs,
              100 * e.p90_abs, e.rows, e.source);
+}
+/// How near our kernels come to the datasheet, from this device's own rows.
+void print_light(const DeviceProfile& device) {
+  std::vector<MeasuredTable> tables;
+  for (const auto& path : csv_files(device.folder + "/measured")) tables.push_back(read_measured_table(path));
+  const auto rows = calibrate::fractions_of_light(tables, device, topology_for(device));
+  if (rows.empty()) return;
+  fmt::print("\n{:<28}{:<16}{:<22}{:>6}{:>16}{:>8}\n", "speed of light, %", "", "kernel", "rows",
+             "large shapes", "best");
+  for (const auto& r : rows) {
+    fmt::print("{:<28}{:<16}{:<22}{:>6}{:>16.0f}{:>8.0f}\n", r.kernel_class, r.formats, r.variant, r.rows,
+               100 * r.at_large, 100 * r.best);
+  }
 }
 }  // namespace
 
@@ -79,6 +93,7 @@ int calibrate_show(const std::vector<std::string>& args) {
   if (fitted.energy) print_energy(*fitted.energy);
   fmt::print("\n");
   print_held_out(fitted);
+  print_light(device);
   return 0;
 }
 

@@ -40,7 +40,7 @@ DeviceInfo device_or_typical() {
 int list(const Settings& settings) {
   const DeviceInfo device = device_or_typical();
   double total = 0;
-  fmt::print("{:<24}{:>7}{:>9}  {:<32}{}\n", "component", "cases", "about", "classes", "after");
+  fmt::print("{:<24}{:>7}{:>9}  {}\n", "component", "cases", "about", "kernel classes, and what is followed");
   for (const auto& queue : sweep_queues(chosen_components(settings.only, device), device, false)) {
     std::set<std::string_view> classes;
     double seconds = 0;
@@ -49,8 +49,9 @@ int list(const Settings& settings) {
       seconds += rough_seconds(job.what);
     }
     total += seconds;
-    fmt::print("{:<24}{:>7}{:>7.0f} s  {:<32}{}\n", queue.component, queue.jobs.size(), seconds,
-               fmt::join(classes, " "), Registry<kernels::Components>::find(queue.component).make->source());
+    fmt::print("{:<24}{:>7}{:>7.0f} s  {}\n{:42}{}\n", queue.component, queue.jobs.size(), seconds,
+               fmt::join(classes, " "), "",
+               Registry<kernels::Components>::find(queue.component).make->source());
   }
   fmt::print("{:<24}{:>7}{:>7.0f} s\n", "together", "", total);
   return 0;
