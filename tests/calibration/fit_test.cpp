@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include <catch2/catch.hpp>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "base/rng.hpp"
@@ -24,7 +25,7 @@ namespace {
 struct Tables {
   fs::path folder;
   explicit Tables(const std::string& name)
-      : folder(fs::temp_directory_path() / ("orrery_calibrate_" + name)) {
+      : folder(fs::temp_directory_path() / ("orrery_calibrate_" + name + "_" + std::to_string(::getpid()))) {
     fs::remove_all(folder);
     fs::create_directories(folder);
   }

@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "calibration/engine_factor.hpp"
@@ -24,7 +25,8 @@ namespace {
 /// A folder of tables that disappears with the test.
 struct Tables {
   fs::path folder;
-  explicit Tables(const std::string& name) : folder(fs::temp_directory_path() / ("orrery_own_" + name)) {
+  explicit Tables(const std::string& name)
+      : folder(fs::temp_directory_path() / ("orrery_own_" + name + "_" + std::to_string(::getpid()))) {
     fs::remove_all(folder);
     fs::create_directories(folder);
   }

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include <catch2/catch.hpp>
+#include <unistd.h>
 
 #include "cost/measured.hpp"
 #include "cost/roofline.hpp"
@@ -16,7 +17,8 @@ namespace {
 /// A folder of tables that disappears with the test.
 struct Tables {
   fs::path folder;
-  explicit Tables(const std::string& name) : folder(fs::temp_directory_path() / ("orrery_measured_" + name)) {
+  explicit Tables(const std::string& name)
+      : folder(fs::temp_directory_path() / ("orrery_measured_" + name + "_" + std::to_string(::getpid()))) {
     fs::remove_all(folder);
     fs::create_directories(folder);
   }

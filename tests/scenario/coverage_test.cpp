@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "cost/measured.hpp"
 #include "ops/kernel_classes.hpp"
@@ -20,7 +21,8 @@ namespace {
 /// A folder of measured tables that disappears with the test.
 struct Tables {
   fs::path folder;
-  explicit Tables(const std::string& name) : folder(fs::temp_directory_path() / ("orrery_coverage_" + name)) {
+  explicit Tables(const std::string& name)
+      : folder(fs::temp_directory_path() / ("orrery_coverage_" + name + "_" + std::to_string(::getpid()))) {
     fs::remove_all(folder);
     fs::create_directories(folder);
   }

@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "report/expand_steps.hpp"
@@ -45,7 +46,8 @@ class StepsWriter final : public Observer {
 
 /// Run directories as the live engine leaves them, their steps made by the simulator.
 struct LiveRuns {
-  std::filesystem::path root = std::filesystem::temp_directory_path() / "orrery-validate-live";
+  std::filesystem::path root =
+      std::filesystem::temp_directory_path() / fmt::format("orrery-validate-live-{}", ::getpid());
   LiveRuns() {
     std::filesystem::remove_all(root);
     std::filesystem::create_directories(root);

@@ -6,6 +6,7 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
 #include "scenario/replay_slices.hpp"
@@ -19,7 +20,8 @@ namespace {
 struct TemporaryFolder {
   std::filesystem::path path;
   explicit TemporaryFolder(const std::string& name)
-      : path(std::filesystem::temp_directory_path() / ("orrery-replay-" + name)) {
+      : path(std::filesystem::temp_directory_path() /
+             ("orrery-replay-" + name + "_" + std::to_string(::getpid()))) {
     std::filesystem::remove_all(path);
     std::filesystem::create_directories(path);
   }
