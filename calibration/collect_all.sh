@@ -81,7 +81,7 @@ build() {
   fi
   cmake "${options[@]}" || return
   local known
-  known=$(cmake --build "$build" --target help)
+  known=$(ninja -C "$build" -t targets all)  # cmake's own list leaves out programs that lie at the top of the build
   for program in "$@"; do grep -q "^$program:" <<<"$known" && targets+=("$program"); done
   local code=0
   for program in "${targets[@]}"; do  # one that does not build leaves the others
