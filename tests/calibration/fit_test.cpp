@@ -5,7 +5,6 @@
 #include <fstream>
 
 #include <catch2/catch.hpp>
-#include <unistd.h>
 
 #include "base/error.hpp"
 #include "base/rng.hpp"
@@ -15,27 +14,13 @@
 #include "calibration/least_squares.hpp"
 #include "cost/fitted.hpp"
 #include "cost/roofline.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace orrery;
 using namespace orrery::calibrate;
 namespace fs = std::filesystem;
 
 namespace {
-/// A folder of tables that disappears with the test.
-struct Tables {
-  fs::path folder;
-  explicit Tables(const std::string& name)
-      : folder(fs::temp_directory_path() / ("orrery_calibrate_" + name + "_" + std::to_string(::getpid()))) {
-    fs::remove_all(folder);
-    fs::create_directories(folder);
-  }
-  ~Tables() { fs::remove_all(folder); }
-  std::string add(const std::string& name, const std::string& text) const {
-    std::ofstream(folder / name) << text;
-    return (folder / name).string();
-  }
-};
-
 double gemm_truth(double m, double n, double k) {
   return 4e-6 + std::max(2 * m * n * k / 6e14, 2 * (n * k + m * k + m * n) / 2.5e12);
 }
@@ -145,7 +130,7 @@ TEST_CASE("is the split the same in any order, a fifth of the rows and a twelfth
 }
 
 TEST_CASE("does a table's message size count elements, and its decode step the tokens before?") {
-  const Tables t("units");
+  const TemporaryFolder t("units");
   const auto nccl =
       t.add("nccl.csv",
             "# source: somewhere; latency in ms\nop_name,nccl_dtype,num_gpus,message_size,latency\n"
@@ -166,7 +151,7 @@ TEST_CASE("does a table's message size count elements, and its decode step the t
 }
 
 TEST_CASE("are launches and fallbacks kept out of the custom all-reduce?") {
-  const Tables t("custom");
+  const TemporaryFolder t("custom");
   const auto file =
       t.add("custom.csv",
             "kernel_source,num_gpus,message_size,latency,backend\nvLLM_custom_graph,2,128,0.004,g\n"
@@ -177,7 +162,7 @@ TEST_CASE("are launches and fallbacks kept out of the custom all-reduce?") {
 }
 
 TEST_CASE("does a spoiled table name its file and line, and a foreign one say that nothing can be fitted?") {
-  const Tables t("spoiled");
+  const TemporaryFolder t("spoiled");
   const auto bad = t.add("bad.csv", "m,n,k,latency\n1,2,3,0.1\n1,2,x,0.1\n");
   try {
     read_kernel_rows({bad});

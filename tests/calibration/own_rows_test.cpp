@@ -5,7 +5,6 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "base/error.hpp"
 #include "calibration/engine_factor.hpp"
@@ -16,26 +15,16 @@
 #include "cost/fitted.hpp"
 #include "cost/roofline.hpp"
 #include "ops/kernel_classes.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace orrery;
 using namespace orrery::calibrate;
 namespace fs = std::filesystem;
 
 namespace {
-/// A folder of tables that disappears with the test.
-struct Tables {
-  fs::path folder;
-  explicit Tables(const std::string& name)
-      : folder(fs::temp_directory_path() / ("orrery_own_" + name + "_" + std::to_string(::getpid()))) {
-    fs::remove_all(folder);
-    fs::create_directories(folder);
-  }
-  ~Tables() { fs::remove_all(folder); }
-  std::string add(const std::string& name, const std::string& text) const {
-    std::ofstream(folder / name) << text;
-    return (folder / name).string();
-  }
-  KernelRows read() const { return read_kernel_rows({folder.string()}); }
+struct Tables : TemporaryFolder {
+  using TemporaryFolder::TemporaryFolder;
+  KernelRows read() const { return read_kernel_rows({path.string()}); }
 };
 
 DeviceProfile device() {

@@ -3,29 +3,17 @@
 #include <fstream>
 
 #include <catch2/catch.hpp>
-#include <unistd.h>
 
 #include "cost/measured.hpp"
 #include "cost/roofline.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/kernel_classes.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace orrery;
 namespace fs = std::filesystem;
 
 namespace {
-/// A folder of tables that disappears with the test.
-struct Tables {
-  fs::path folder;
-  explicit Tables(const std::string& name)
-      : folder(fs::temp_directory_path() / ("orrery_measured_" + name + "_" + std::to_string(::getpid()))) {
-    fs::remove_all(folder);
-    fs::create_directories(folder);
-  }
-  ~Tables() { fs::remove_all(folder); }
-  void add(const std::string& name, const std::string& text) const { std::ofstream(folder / name) << text; }
-};
-
 KernelCostModelPtr backing() {
   DeviceProfile d;
   d.name = "d";
@@ -50,27 +38,27 @@ constexpr const char* kGemmTable =
 }  // namespace
 
 TEST_CASE("is a shape that was run priced at the median of its runs, and called measured?") {
-  const Tables t("exact");
+  const TemporaryFolder t("exact");
   t.add("gemm.csv", kGemmTable);
-  const auto model = make_measured(t.folder.string(), backing());
+  const auto model = make_measured(t.path.string(), backing());
   const auto p = model->price(gemm(16, 4096, 4096));
   CHECK(p.time.value == Approx(1.1e-5));
   CHECK(p.provenance == Provenance::measured);
 }
 
 TEST_CASE("is a shape between two that were run interpolated in logarithms?") {
-  const Tables t("between");
+  const TemporaryFolder t("between");
   t.add("gemm.csv", kGemmTable);
-  const auto model = make_measured(t.folder.string(), backing());
+  const auto model = make_measured(t.path.string(), backing());
   const auto p = model->price(gemm(32, 4096, 4096));  // halfway in log from 16 to 64
   CHECK(p.time.value == Approx(std::sqrt(1.1e-5 * 4.4e-5)));
   CHECK(p.provenance == Provenance::interpolated);
 }
 
 TEST_CASE("does anything else fall back?") {
-  const Tables t("fallback");
+  const TemporaryFolder t("fallback");
   t.add("gemm.csv", kGemmTable);
-  const auto model = make_measured(t.folder.string(), backing());
+  const auto model = make_measured(t.path.string(), backing());
   CHECK(model->price(gemm(128, 4096, 4096)).provenance == Provenance::analytic);  // beyond the rows
   CHECK(model->price(gemm(32, 8192, 4096)).provenance == Provenance::analytic);   // two dims differ
   CHECK(model->price(gemm(16, 4096, 4096, DType::fp8)).provenance == Provenance::analytic);  // another format
@@ -80,11 +68,11 @@ TEST_CASE("does anything else fall back?") {
 }
 
 TEST_CASE("does a spoiled table name its file and line?") {
-  const Tables t("spoiled");
+  const TemporaryFolder t("spoiled");
   const auto error_of = [&](const std::string& text) {
     t.add("gemm.csv", text);
     try {
-      make_measured(t.folder.string(), backing());
+      make_measured(t.path.string(), backing());
     } catch (const ConfigError& e) {
       CHECK(e.file().find("gemm.csv") != std::string::npos);
       return std::string(e.what()) + " @" + std::to_string(e.line());
@@ -101,16 +89,16 @@ TEST_CASE("does a spoiled table name its file and line?") {
 }
 
 TEST_CASE("is an empty folder no measurement?") {
-  const Tables t("empty");
-  CHECK_FALSE(has_measured_rows(t.folder.string()));
-  CHECK_FALSE(has_measured_rows((t.folder / "absent").string()));
+  const TemporaryFolder t("empty");
+  CHECK_FALSE(has_measured_rows(t.path.string()));
+  CHECK_FALSE(has_measured_rows((t.path / "absent").string()));
   t.add("gemm.csv", kGemmTable);
-  CHECK(has_measured_rows(t.folder.string()));
+  CHECK(has_measured_rows(t.path.string()));
 }
 
 TEST_CASE(
     "is a shape with several implementations priced at the median of the fastest, a library's for engines?") {
-  const Tables t("variants");
+  const TemporaryFolder t("variants");
   t.add("gemm.csv",
         "# class: gemm\nm,n,k,dtype,weight_dtype,variant,time_s\n"
         "1,4096,4096,bf16,bf16,cublaslt,2.0e-05\n1,4096,4096,bf16,bf16,cublaslt,1.0e-05\n"
@@ -119,21 +107,21 @@ TEST_CASE(
   t.add("norm.csv",
         "# class: norm\ntokens,bytes_per_token,dtype,weight_dtype,variant,time_s\n"
         "8,4096,bf16,bf16,one,3.0e-06\n8,4096,bf16,bf16,two,2.0e-06\n");
-  const auto ours = make_measured(t.folder.string(), backing(), {}, Kernels::as_timed);
+  const auto ours = make_measured(t.path.string(), backing(), {}, Kernels::as_timed);
   CHECK(ours->price(gemm(1, 4096, 4096)).time.value == Approx(1.6e-5));
-  const auto engines = make_measured(t.folder.string(), backing(), {}, Kernels::of_engines);
+  const auto engines = make_measured(t.path.string(), backing(), {}, Kernels::of_engines);
   CHECK(engines->price(gemm(1, 4096, 4096)).time.value == Approx(2.0e-5));
   CHECK(engines->price(make_call(kNorm, {8, 4096}, DType::bf16, DType::bf16)).time.value == Approx(2.0e-6));
 }
 
 TEST_CASE("are the rows of a dry run refused, whatever else the folder holds?") {
-  const Tables t("dry");
+  const TemporaryFolder t("dry");
   t.add("gemm.csv", kGemmTable);
   t.add("lm_head.csv",
         "# class: lm_head\n# dry run: CPU reference\nm,n,k,dtype,weight_dtype,time_s\n"
         "1,64,64,bf16,bf16,1.0\n");
   try {
-    make_measured(t.folder.string(), backing());
+    make_measured(t.path.string(), backing());
     FAIL("accepted");
   } catch (const ConfigError& e) {
     CHECK(std::string(e.what()).find("dry run") != std::string::npos);
@@ -142,9 +130,9 @@ TEST_CASE("are the rows of a dry run refused, whatever else the folder holds?") 
 }
 
 TEST_CASE("may a dimension be 0, as cached tokens are?") {
-  const Tables t("zero");
+  const TemporaryFolder t("zero");
   t.add("gemm.csv", "# class: gemm\nm,n,k,dtype,weight_dtype,time_s\n0,64,64,bf16,bf16,1.0e-06\n");
-  const auto model = make_measured(t.folder.string(), backing());
+  const auto model = make_measured(t.path.string(), backing());
   CHECK(model->price(gemm(0, 64, 64)).provenance == Provenance::measured);
   CHECK(model->price(gemm(1, 64, 64)).provenance == Provenance::analytic);
 }

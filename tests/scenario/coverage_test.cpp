@@ -7,27 +7,16 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "cost/measured.hpp"
 #include "ops/kernel_classes.hpp"
 #include "support/fake_engine.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace orrery;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A folder of measured tables that disappears with the test.
-struct Tables {
-  fs::path folder;
-  explicit Tables(const std::string& name)
-      : folder(fs::temp_directory_path() / ("orrery_coverage_" + name + "_" + std::to_string(::getpid()))) {
-    fs::remove_all(folder);
-    fs::create_directories(folder);
-  }
-  ~Tables() { fs::remove_all(folder); }
-};
 
 KernelPlan graphs() {
   KernelPlan plan;
@@ -160,9 +149,9 @@ TEST_CASE("do the shares sum to the whole?") {
 
 TEST_CASE("is a class all of whose shapes were run wholly measured, and no other?") {
   for (const KernelClass* cls : {&kGemm, &kAttentionDecode, &kAttentionPrefill, &kSampling}) {
-    const Tables tables{std::string(cls->name)};
-    measure_all(tables.folder, *cls);
-    const auto cost = make_measured(tables.folder.string(), std::make_shared<test::PlainCost>());
+    const TemporaryFolder tables{std::string(cls->name)};
+    measure_all(tables.path, *cls);
+    const auto cost = make_measured(tables.path.string(), std::make_shared<test::PlainCost>());
     const Coverage c = simulated(pricer_with(cost)).coverage;
     for (const auto& k : c.classes) {
       const double measured = k.by_provenance[static_cast<std::size_t>(Provenance::measured)] / k.seconds;

@@ -5,11 +5,11 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "base/error.hpp"
 #include "report/expand_steps.hpp"
 #include "scenario/run_scenario.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace orrery;
 
@@ -46,17 +46,11 @@ class StepsWriter final : public Observer {
 
 /// Run directories as the live engine leaves them, their steps made by the simulator.
 struct LiveRuns {
-  std::filesystem::path root =
-      std::filesystem::temp_directory_path() / fmt::format("orrery-validate-live-{}", ::getpid());
-  LiveRuns() {
-    std::filesystem::remove_all(root);
-    std::filesystem::create_directories(root);
-  }
-  ~LiveRuns() { std::filesystem::remove_all(root); }
+  TemporaryFolder root{"live"};
 
   std::string add(const std::string& name, double factor, const std::string& rate = "6",
                   bool live = true) const {
-    const std::string folder = (root / name).string();
+    const std::string folder = (root.path / name).string();
     Assignments scenario;
     for (const auto& [key, value] : {std::pair<const char*, std::string>{"model", "llama-3.1-8b"},
                                      {"gpu", "h200-sxm"},

@@ -6,31 +6,16 @@
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "base/error.hpp"
 #include "scenario/replay_slices.hpp"
 #include "scenario/run_scenario.hpp"
 #include "support/reference_data.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace orrery;
 
 namespace {
-
-struct TemporaryFolder {
-  std::filesystem::path path;
-  explicit TemporaryFolder(const std::string& name)
-      : path(std::filesystem::temp_directory_path() /
-             ("orrery-replay-" + name + "_" + std::to_string(::getpid()))) {
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directories(path);
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-  std::string write(const std::string& name, const std::string& text) const {
-    std::ofstream(path / name) << text;
-    return (path / name).string();
-  }
-};
 
 Assignments assigned(std::initializer_list<std::pair<const char*, const char*>> values) {
   Assignments out;
@@ -142,7 +127,7 @@ TEST_CASE("is a closed loop replayed as one, whatever the recorded start times s
                                {"random_range_ratio", "0.3"},
                                {"max_concurrency", "16"}});
   const Recorded original(load, 90);
-  const auto path = folder.write("result.json", bench_result(original).dump());
+  const auto path = folder.add("result.json", bench_result(original).dump());
   const auto same = replay(path, server());
   CHECK_FALSE(same.measured.load.arrivals_recorded);
   CHECK_THAT(same.arrivals, Catch::Contains("at most 16 at a time"));
@@ -161,7 +146,7 @@ TEST_CASE("is a closed loop replayed as one, whatever the recorded start times s
 TEST_CASE("are the start times of an open loop replayed?") {
   const TemporaryFolder folder("open");
   const Recorded original(with_load({{"num_prompts", "60"}, {"request_rate", "8"}, {"seed", "5"}}), 60);
-  const auto path = folder.write("result.json", bench_result(original).dump(1));
+  const auto path = folder.add("result.json", bench_result(original).dump(1));
   const auto report = replay(path, server());  // another seed: only the recorded times can make it the same
   CHECK(report.measured.load.arrivals_recorded);
   CHECK(std::abs(row(report, "mean_ttft_ms").error()) < 1e-3);
@@ -177,7 +162,7 @@ TEST_CASE("does a result without details still give the load, with mean lengths?
   OrderedJson json = bench_result(Recorded(load, 50));
   for (const char* key : {"input_lens", "output_lens", "ttfts", "itls", "start_times", "errors"})
     json.erase(key);
-  const auto path = folder.write("result.json", json.dump());
+  const auto path = folder.add("result.json", json.dump());
   const auto report = replay(path, server());
   CHECK(report.slices.empty());
   CHECK_FALSE(report.notes.empty());
@@ -218,12 +203,12 @@ TEST_CASE("does each slice say where the prediction is off?") {
 
 TEST_CASE("does a log give what it does not write from what it does?") {
   const TemporaryFolder folder("log");
-  const auto path = folder.write("log.csv",
-                                 "# measured somewhere\n"
-                                 "id,arrival_s,input_tokens,output_tokens,ttft_ms,tpot_ms,failure\n"
-                                 "1,100.5,20,1,30,,\n"
-                                 "0,100,10,5,50,10,\n"
-                                 "2,101,30,0,,,refused\n");
+  const auto path = folder.add("log.csv",
+                               "# measured somewhere\n"
+                               "id,arrival_s,input_tokens,output_tokens,ttft_ms,tpot_ms,failure\n"
+                               "1,100.5,20,1,30,,\n"
+                               "0,100,10,5,50,10,\n"
+                               "2,101,30,0,,,refused\n");
   const auto run = read_measured_run(path);
   REQUIRE(run.requests.size() == 2);
   CHECK(run.failed == 1);
@@ -240,7 +225,7 @@ TEST_CASE("does a log give what it does not write from what it does?") {
 
 TEST_CASE("is a file that is no saved run refused in one sentence, with its place?") {
   const TemporaryFolder folder("bad");
-  const auto why = [&](const std::string& text) { return refusal(folder.write("x", text)); };
+  const auto why = [&](const std::string& text) { return refusal(folder.add("x", text)); };
   const std::string start = R"({"duration": 1, "completed": 1, "request_throughput": 1, )";
   CHECK_THAT(why(""), Catch::Contains("empty"));
   CHECK_THAT(why("{\"a\": 1}"), Catch::Contains("not a result of vllm bench serve"));
@@ -268,7 +253,7 @@ TEST_CASE("is a file that is no saved run refused in one sentence, with its plac
 
 TEST_CASE("are failed requests of a result left out, and said so?") {
   const TemporaryFolder folder("failed");
-  const auto run = read_measured_run(folder.write(
+  const auto run = read_measured_run(folder.add(
       "x",
       R"({"duration": 2, "completed": 1, "failed": 1, "request_throughput": 0.5, "request_rate": Infinity,
                "input_lens": [10, 20], "output_lens": [3, 0], "ttfts": [0.1, 0], "itls": [[0.1, 0.1], []],
@@ -284,7 +269,7 @@ TEST_CASE("are failed requests of a result left out, and said so?") {
 TEST_CASE("are flags that the file's requests would win over refused?") {
   const TemporaryFolder folder("flags");
   const auto log =
-      folder.write("log.csv", "arrival_s,input_tokens,output_tokens,ttft_ms\n0,10,5,50\n1,10,5,50\n");
+      folder.add("log.csv", "arrival_s,input_tokens,output_tokens,ttft_ms\n0,10,5,50\n1,10,5,50\n");
   for (const char* name : {"random_input_len", "num_prompts", "request_rate", "trace"}) {
     Assignments given = server();
     given.push_back({name, "4", "flag", "", 0});
@@ -309,7 +294,7 @@ TEST_CASE("are error limits understood, and one on something unmeasured an error
     CHECK_THROWS_AS(parse_error_limits(bad), ConfigError);
 
   const TemporaryFolder folder("limits");
-  const auto log = folder.write("log.csv", "arrival_s,input_tokens,output_tokens,ttft_ms\n0,10,5,1e6\n");
+  const auto log = folder.add("log.csv", "arrival_s,input_tokens,output_tokens,ttft_ms\n0,10,5,1e6\n");
   CHECK_FALSE(replay(log, server(), "ttft=5%").met());
   CHECK_THROWS_WITH(replay(log, server(), "itl=5%"), Catch::Contains("mean_itl_ms"));
 }
