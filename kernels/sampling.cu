@@ -4,6 +4,7 @@
 #include <map>
 
 #include "device/hash.cuh"
+#include "device/select.cuh"
 #include "device/warp.cuh"
 #include "ops/kernel_classes.hpp"
 #include "random.hpp"
@@ -130,28 +131,6 @@ ORRERY_DEVICE unsigned select(const bf16* row, int vocab, unsigned floor, Mass w
   return prefix > floor ? prefix : floor;
 }
 
-struct Scan {
-  Mass before, total;  ///< over the threads before this one, and over all
-};
-ORRERY_DEVICE Scan scan_masses(Mass mine, SampleShared& shared) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  Mass upto = mine;
-#pragma unroll
-  for (int step = 1; step < kWarpSize; step *= 2) {
-    const Mass other = shfl_up(upto, step);
-    if (lane_id() >= step) upto += other;
-  }
-  __syncthreads();  // the sums of a scan before this one have been read
-  if (lane_id() == kWarpSize - 1) shared.masses[warp] = upto;
-  __syncthreads();
-  Scan scan{upto - mine, 0};
-  for (int i = 0; i < kWarps; ++i) {
-    if (i < warp) scan.before += shared.masses[i];
-    scan.total += shared.masses[i];
-  }
-  return scan;
-}
-
 __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs args) {
   __shared__ SampleShared shared;
   const std::size_t row_index = blockIdx.x;
@@ -172,19 +151,21 @@ __global__ void __launch_bounds__(kThreads) sample_kernel(SampleArgs args) {
     return mine;
   };
   if (args.top_p < 1.0F) {
-    const Mass total = scan_masses(mass_from(floor), shared).total;
+    Mass total;
+    exclusive_scan<kWarps>(mass_from(floor), shared.masses, total);
     const auto wanted = static_cast<Mass>(static_cast<double>(args.top_p) * static_cast<double>(total));
     floor = select(row, args.vocab, floor, wanted > 0 ? wanted : 1, weight, shared);
   }
   const Mass mine = mass_from(floor);
-  const Scan scan = scan_masses(mine, shared);
+  Mass total;
+  const Mass before = exclusive_scan<kWarps>(mine, shared.masses, total);
   // A point in [0, total): the thread whose part holds it finds the logit. Threads are in order, so are their
   // logits.
   const std::uint64_t random = mix(args.seed + mix(args.step * 0x9e3779b97f4a7c15ULL + row_index));
   const auto point =
-      static_cast<Mass>(static_cast<double>(random >> 11) * 0x1p-53 * static_cast<double>(scan.total));
-  if (point < scan.before || point >= scan.before + mine) return;
-  Mass at = scan.before;
+      static_cast<Mass>(static_cast<double>(random >> 11) * 0x1p-53 * static_cast<double>(total));
+  if (point < before || point >= before + mine) return;
+  Mass at = before;
   for_each_logit(row, args.vocab, [&](int index, bf16 x) {
     const Mass w = ordered(x) >= floor ? weight(x) : 0;
     if (point >= at && point < at + w) args.tokens[row_index] = index;

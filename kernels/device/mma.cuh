@@ -12,6 +12,30 @@ namespace orrery::kernels {
 //   b[0] B[2t..][g]  b[1] B[2t+8..][g]
 //   c[0], c[1] C[g][2t], C[g][2t+1]     c[2], c[3] C[g+8][2t], C[g+8][2t+1]
 
+#if !defined(__CUDACC__)
+/// The emulator's c += A[16,k] B[k,8] for operands of `per` elements in a register, k = 8 per:
+/// element(register, i) is its i-th.
+template <int per, class C, class Element>
+inline void emulated_mma(C (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
+                         Element&& element) {
+  struct Fragments {
+    std::uint32_t a[4], b[2];
+  } mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, all[kWarpSize];
+  emulator::warp_exchange(&mine, sizeof mine, all);
+  const int g = lane_id() / 4, t = lane_id() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int row = g + 8 * (i / 2), column = 2 * t + i % 2;
+    C sum = 0;
+    for (int k = 0; k < 8 * per; ++k) {
+      const int at = k % (4 * per) / per, upper = k / (4 * per);
+      sum += element(all[row % 8 * 4 + at].a[row / 8 + 2 * upper], k % per) *
+             element(all[column * 4 + at].b[upper], k % per);
+    }
+    c[i] += sum;
+  }
+}
+#endif
+
 /// c += A[16,16] B[16,8], T = bf16 or fp16, accumulated in float.
 template <class T>
 ORRERY_DEVICE void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
@@ -30,24 +54,9 @@ ORRERY_DEVICE void mma_m16n8k16(float (&c)[4], const std::uint32_t (&a)[4], cons
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   }
 #else
-  struct Fragments {
-    std::uint32_t a[4], b[2];
-  } mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, all[kWarpSize];
-  emulator::warp_exchange(&mine, sizeof mine, all);
-  const auto half = [](std::uint32_t pair, int i) {
+  emulated_mma<2>(c, a, b, [](std::uint32_t pair, int i) {
     return to_float(T{static_cast<std::uint16_t>(pair >> 16 * i)});
-  };
-  const int g = lane_id() / 4, t = lane_id() % 4;
-  for (int i = 0; i < 4; ++i) {
-    const int row = g + 8 * (i / 2), column = 2 * t + i % 2;
-    float sum = 0;
-    for (int k = 0; k < 16; ++k) {
-      const int pair = k % 8 / 2, upper = k / 8;
-      sum += half(all[row % 8 * 4 + pair].a[row / 8 + 2 * upper], k % 2) *
-             half(all[column * 4 + pair].b[upper], k % 2);
-    }
-    c[i] += sum;
-  }
+  });
 #endif
 }
 
@@ -61,22 +70,9 @@ ORRERY_DEVICE void mma_m16n8k32_s8(int (&c)[4], const std::uint32_t (&a)[4], con
       : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  struct Fragments {
-    std::uint32_t a[4], b[2];
-  } mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, all[kWarpSize];
-  emulator::warp_exchange(&mine, sizeof mine, all);
-  const auto byte = [](std::uint32_t four, int i) {
+  emulated_mma<4>(c, a, b, [](std::uint32_t four, int i) {
     return static_cast<int>(static_cast<std::int8_t>(four >> 8 * i));
-  };
-  const int g = lane_id() / 4, t = lane_id() % 4;
-  for (int i = 0; i < 4; ++i) {
-    const int row = g + 8 * (i / 2), column = 2 * t + i % 2;
-    for (int k = 0; k < 32; ++k) {
-      const int four = k % 16 / 4, upper = k / 16;
-      c[i] += byte(all[row % 8 * 4 + four].a[row / 8 + 2 * upper], k % 4) *
-              byte(all[column * 4 + four].b[upper], k % 4);
-    }
-  }
+  });
 #endif
 }
 
@@ -92,24 +88,9 @@ ORRERY_DEVICE void mma_m16n8k32_fp8(float (&c)[4], const std::uint32_t (&a)[4], 
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  struct Fragments {
-    std::uint32_t a[4], b[2];
-  } mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, all[kWarpSize];
-  emulator::warp_exchange(&mine, sizeof mine, all);
-  const auto element = [](std::uint32_t four, int i) {
+  emulated_mma<4>(c, a, b, [](std::uint32_t four, int i) {
     return to_float(fp8{static_cast<std::uint8_t>(four >> 8 * i & 0xffU)});
-  };
-  const int g = lane_id() / 4, t = lane_id() % 4;
-  for (int i = 0; i < 4; ++i) {
-    const int row = g + 8 * (i / 2), column = 2 * t + i % 2;
-    float sum = 0;
-    for (int k = 0; k < 32; ++k) {
-      const int four = k % 16 / 4, upper = k / 16;
-      sum += element(all[row % 8 * 4 + four].a[row / 8 + 2 * upper], k % 4) *
-             element(all[column * 4 + four].b[upper], k % 4);
-    }
-    c[i] += sum;
-  }
+  });
 #endif
 }
 

@@ -16,20 +16,20 @@ ORRERY_HOST_DEVICE std::uint32_t ordered(float x) {
 }
 
 /// Sum of x over the threads before this one of a block of `warps` warps, and over all. `scratch`: `warps`
-/// ints of shared memory, used again by the next scan without a barrier in between.
-template <int warps>
-ORRERY_DEVICE int exclusive_scan(int x, int* scratch, int& total) {
+/// numbers of shared memory, used again by the next scan without a barrier in between.
+template <int warps, class T>
+ORRERY_DEVICE T exclusive_scan(T x, T* scratch, T& total) {
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  int upto = x;
+  T upto = x;
 #pragma unroll
   for (int step = 1; step < kWarpSize; step *= 2) {
-    const int other = shfl_up(upto, step);
+    const T other = shfl_up(upto, step);
     if (lane_id() >= step) upto += other;
   }
   __syncthreads();  // the sums of a scan before this one have been read
   if (lane_id() == kWarpSize - 1) scratch[warp] = upto;
   __syncthreads();
-  int before = 0;
+  T before = 0;
   total = 0;
 #pragma unroll
   for (int i = 0; i < warps; ++i) {
