@@ -77,7 +77,7 @@ class DecodeTable {
     Provenance at = Provenance::measured, over = Provenance::measured;  ///< of the knot, of the segment
   };
   struct Group {
-    int window;  ///< index of ModelSpec::windows(), -1 = the whole context
+    int window;  ///< index of ModelSpec::caps(), -1 = the whole context
     const KernelClass* cls;
     std::vector<std::size_t> calls;        ///< positions among the calls of a decode set
     std::vector<std::vector<Knot>> knots;  ///< by number of sequences

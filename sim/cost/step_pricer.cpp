@@ -62,7 +62,7 @@ struct StepPricer::Impl {
         device(std::move(d)),
         topology(std::move(t)),
         plan(std::move(p)),
-        windows(model.windows().size()),
+        windows(model.caps().size()),
         kernels(model, shard, plan, std::move(cost)),
         host(plan),
         eager(to_ps(plan.eager_launch_per_layer * static_cast<double>(model.layers())).value),

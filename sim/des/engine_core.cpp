@@ -15,7 +15,7 @@ EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, bool stepwise,
       async_(config.scheduler.async_scheduling),
       stepwise_(stepwise),
       pricer_(config.pricer),
-      scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().windows())),
+      scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())),
       observers_(observers),
       listener_(listener),
       totals_(totals) {}

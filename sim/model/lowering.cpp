@@ -26,8 +26,8 @@ void StepLowering::add_attention(const ModelSpec& model, const LayerKind& kind) 
                                a.qkv_bias));
   if (a.qk_norm) add(std::make_shared<QkNorm>(sizes));
   add(std::make_shared<RopeKvWrite>(sizes));
-  const auto windows = model.windows();
-  const auto index = std::find(windows.begin(), windows.end(), a.window) - windows.begin();
+  const auto caps = model.caps();
+  const auto index = std::find(caps.begin(), caps.end(), KeyCap(a.window)) - caps.begin();
   add(std::make_shared<PrefillAttention>(sizes), Scaling::prefill);
   add(std::make_shared<DecodeAttention>(sizes, static_cast<std::size_t>(index)), Scaling::decode);
   add(std::make_shared<Quantise>(q, true, Producer::attention));

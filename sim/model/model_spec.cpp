@@ -10,8 +10,8 @@
 
 namespace orrery {
 
-std::vector<Tokens> ModelSpec::windows() const {
-  std::set<Tokens> distinct;
+std::vector<KeyCap> ModelSpec::caps() const {
+  std::set<KeyCap> distinct;
   for (const auto& kind : kinds) {
     if (kind.attention.window > 0) distinct.insert(kind.attention.window);
   }

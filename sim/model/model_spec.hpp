@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/key_cap.hpp"
 #include "ops/operator.hpp"
 
 namespace orrery {
@@ -50,8 +51,9 @@ struct ModelSpec {
   std::string reference;            ///< where that count and the sizes were published
 
   int layers() const { return static_cast<int>(pattern.size()); }
-  /// Distinct attention windows, ascending, without 0. BatchShape::windowed_context follows this order.
-  std::vector<Tokens> windows() const;
+  /// Distinct caps on the keys of attention, ascending, without "all". BatchShape::windowed_context follows
+  /// this order.
+  std::vector<KeyCap> caps() const;
   /// Parameters as published model cards count them: embeddings once when tied.
   double parameters() const;
   /// Bytes of parameters on one rank of the split.

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "ops/batch_shape.hpp"
@@ -21,6 +23,18 @@ struct Fusion {
   bool quant_in_fp8_gemm = true;
 };
 
+/// The groups of weight matrices that checkpoints quantise apart from each other: projections of attention
+/// and state mixers; dense feed-forwards and shared experts; routed experts.
+enum class Module : std::uint8_t { mixer, ffn, experts };
+inline constexpr int kModules = 3;
+
+/// How the matrices of a module are stored and multiplied.
+struct LinearFormat {
+  DType weight = DType::bf16;   ///< parameters as stored
+  DType compute = DType::bf16;  ///< arithmetic (fp8 for W8A8, bf16 for W4A16)
+  bool operator==(const LinearFormat&) const = default;
+};
+
 /// Number formats of a deployment, chosen apart from the model.
 struct Precision {
   DType activation = DType::bf16;  ///< residual stream and attention
@@ -28,6 +42,12 @@ struct Precision {
   DType compute = DType::bf16;     ///< linear layers' arithmetic (fp8 for W8A8, bf16 for W4A16)
   DType kv_cache = DType::bf16;
   DType lm_head = DType::bf16;  ///< embeddings and LM head are rarely quantised
+  /// Modules of another format than `weight` and `compute` (experts in MXFP4 beside bf16 attention, ...).
+  std::array<std::optional<LinearFormat>, kModules> apart{};
+
+  LinearFormat linear(Module module) const {
+    return apart[static_cast<std::size_t>(module)].value_or(LinearFormat{weight, compute});
+  }
 };
 
 /// What lowering needs besides the batch: the split, the formats and the fusion choices.

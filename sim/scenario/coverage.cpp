@@ -137,7 +137,7 @@ CoverageRecorder::CoverageRecorder(std::shared_ptr<const StepPricer> pricer)
     : pricer_(std::move(pricer)),
       kernels_(pricer_->model(), pricer_->shard(), pricer_->plan(),
                KernelCostModelPtr(pricer_, &pricer_->cost())),
-      windows_(pricer_->model().windows()),
+      caps_(pricer_->model().caps()),
       grid_(pricer_->model().max_model_len + pricer_->model().max_model_len / 5) {}
 
 void CoverageRecorder::on_decode_run(const DecodeRun& run) {
@@ -153,7 +153,7 @@ void CoverageRecorder::on_mixed_step(const MixedStep& step) {
   count_tokens(step.decode_seqs + step.prefill_tokens, true, 1);
   count_rows(step.decode_seqs + static_cast<std::int64_t>(step.chunks.size()), 1);
   if (step.decode_seqs > 0) count_context(step.decode_seqs, step.context, 1);
-  chunks_.windowed_context.resize(windows_.size());
+  chunks_.windowed_context.resize(caps_.size());
   chunks_.chunks.clear();
   for (const ChunkEvent& chunk : step.chunks) chunks_.chunks.push_back({chunk.new_tokens, chunk.past});
   add(chunks_, KernelClass::Scaling::prefill, 1, prefill_);
@@ -205,8 +205,7 @@ BatchShape CoverageRecorder::decode_shape(std::int64_t seqs, Tokens mean_context
   BatchShape shape;
   shape.decode_seqs = seqs;
   shape.decode_context = seqs * mean_context;
-  for (const Tokens window : windows_)
-    shape.windowed_context.push_back(seqs * std::min(mean_context, window));
+  for (const KeyCap& cap : caps_) shape.windowed_context.push_back(seqs * cap.of(mean_context));
   return shape;
 }
 

@@ -105,7 +105,7 @@ class CoverageRecorder final : public Observer {
 
   std::shared_ptr<const StepPricer> pricer_;
   StepKernels kernels_;
-  std::vector<Tokens> windows_;
+  std::vector<KeyCap> caps_;
   ContextGrid grid_;
   std::vector<double> tokens_, rows_;        ///< steps, by their number
   std::vector<std::vector<double>> decode_;  ///< steps, by sequences and knot of their mean context

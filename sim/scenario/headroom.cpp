@@ -13,10 +13,9 @@ DecodeSet equal_sequences(const StepPricer& pricer, std::int64_t seqs, double co
   DecodeSet set;
   set.seqs = seqs;
   set.context = static_cast<Tokens>(std::llround(context * static_cast<double>(seqs)));
-  const auto windows = pricer.model().windows();
-  for (std::size_t i = 0; i < windows.size() && i < set.windowed.size(); ++i) {
-    const double seen = std::min(context, static_cast<double>(windows[i]));
-    set.windowed[i] = static_cast<Tokens>(std::llround(seen * static_cast<double>(seqs)));
+  const auto caps = pricer.model().caps();
+  for (std::size_t i = 0; i < caps.size() && i < set.windowed.size(); ++i) {
+    set.windowed[i] = seqs * caps[i].of(static_cast<Tokens>(std::llround(context)));
   }
   return set;
 }

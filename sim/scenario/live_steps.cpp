@@ -143,9 +143,9 @@ std::vector<MeasuredStep> read_live_steps(const std::string& path) {
 double predicted_s(StepPricer& pricer, const MeasuredStep& step) {
   DecodeSet set;
   set.seqs = step.decode_seqs, set.context = step.context;
-  const auto windows = pricer.model().windows();
-  for (std::size_t i = 0; i < windows.size(); ++i) {
-    const Tokens full = windows[i] * set.seqs;
+  const auto caps = pricer.model().caps();
+  for (std::size_t i = 0; i < caps.size(); ++i) {
+    const Tokens full = caps[i].tokens * set.seqs;
     set.windowed[i] = std::min(set.context, full);
     set.growing[i] = set.context < full ? set.seqs : 0;
   }

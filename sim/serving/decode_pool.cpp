@@ -6,9 +6,10 @@
 
 namespace orrery {
 
-DecodePool::DecodePool(int block_size, std::vector<Tokens> windows)
-    : block_size_(block_size), windows_(std::move(windows)), boundary_(static_cast<std::size_t>(block_size)) {
-  ORRERY_CHECK(windows_.size() <= kMaxWindows, "a model with more distinct windows than DecodeSet holds");
+DecodePool::DecodePool(int block_size, std::vector<KeyCap> caps)
+    : block_size_(block_size), caps_(std::move(caps)), boundary_(static_cast<std::size_t>(block_size)) {
+  ORRERY_CHECK(caps_.size() <= kMaxWindows, "a model with more distinct caps than DecodeSet holds");
+  for (const KeyCap& cap : caps_) ORRERY_CHECK(!cap.wraps, "caps that wrap are not followed yet");
 }
 
 /// A sequence with `stored` tokens at step `joined` needs a new block at each step s with stored + s - joined
@@ -23,13 +24,13 @@ void DecodePool::join(SeqIndex seq, std::uint32_t generation, Tokens stored, Tok
   set_.context += stored + 1;
   ++boundary_[residue(stored, step_)];
   finish_.push({step_ + remaining, seq, generation});
-  for (std::size_t i = 0; i < windows_.size(); ++i) {
+  for (std::size_t i = 0; i < caps_.size(); ++i) {
     const Tokens context = stored + 1;
-    set_.windowed[i] += std::min(context, windows_[i]);
-    if (context >= windows_[i]) continue;
+    set_.windowed[i] += caps_[i].of(context);
+    if (context >= caps_[i].tokens) continue;
     ++set_.growing[i];
     auto& due = crossings_[i];
-    const std::int64_t at = step_ + windows_[i] - context;
+    const std::int64_t at = step_ + caps_[i].tokens - context;
     const auto place = std::lower_bound(due.begin(), due.end(), std::pair{at, std::int64_t{0}});
     if (place != due.end() && place->first == at) {
       ++place->second;
@@ -44,13 +45,13 @@ void DecodePool::leave(Tokens stored, std::int64_t joined) {
   --set_.seqs;
   set_.context -= context;
   --boundary_[residue(stored, joined)];
-  for (std::size_t i = 0; i < windows_.size(); ++i) {
-    set_.windowed[i] -= std::min(context, windows_[i]);
-    if (context >= windows_[i]) continue;
+  for (std::size_t i = 0; i < caps_.size(); ++i) {
+    set_.windowed[i] -= caps_[i].of(context);
+    if (context >= caps_[i].tokens) continue;
     --set_.growing[i];
     auto& due = crossings_[i];
-    const auto place =
-        std::lower_bound(due.begin(), due.end(), std::pair{step_ + windows_[i] - context, std::int64_t{0}});
+    const auto place = std::lower_bound(due.begin(), due.end(),
+                                        std::pair{step_ + caps_[i].tokens - context, std::int64_t{0}});
     if (--place->second == 0) due.erase(place);
   }
 }
@@ -62,7 +63,7 @@ void DecodePool::advance(std::int64_t steps) {
 }
 
 void DecodePool::settle_windows() {
-  for (std::size_t i = 0; i < windows_.size(); ++i) {
+  for (std::size_t i = 0; i < caps_.size(); ++i) {
     auto& due = crossings_[i];
     std::size_t past = 0;
     for (; past < due.size() && due[past].first <= step_; ++past) set_.growing[i] -= due[past].second;

@@ -16,7 +16,7 @@ namespace orrery {
 /// at which it joined.
 class DecodePool {
  public:
-  DecodePool(int block_size, std::vector<Tokens> windows);
+  DecodePool(int block_size, std::vector<KeyCap> caps);
 
   std::int64_t step() const { return step_; }
   const DecodeSet& set() const { return set_; }
@@ -53,7 +53,7 @@ class DecodePool {
   void settle_windows();
 
   int block_size_;
-  std::vector<Tokens> windows_;
+  std::vector<KeyCap> caps_;
   std::int64_t step_ = 0;
   DecodeSet set_;
   std::vector<std::int64_t>

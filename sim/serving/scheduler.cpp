@@ -7,8 +7,8 @@
 
 namespace orrery {
 
-Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<Tokens> windows)
-    : config_(std::move(config)), kv_(kv), pool_(kv.block_size, std::move(windows)) {}
+Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps)
+    : config_(std::move(config)), kv_(kv), pool_(kv.block_size, std::move(caps)) {}
 
 SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal) {
   const Tokens prompt = request.prompt_tokens;
@@ -288,7 +288,7 @@ void Scheduler::release_slot(SeqIndex index) {
 }
 
 std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const KvConfig& kv,
-                                          std::vector<Tokens> windows) {
+                                          std::vector<KeyCap> caps) {
   if (config.max_num_seqs < 1) throw ConfigError("max_num_seqs must be at least 1");
   if (config.max_num_batched_tokens < config.max_num_seqs) {
     throw ConfigError(
@@ -300,7 +300,7 @@ std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const K
     throw ConfigError("unknown scheduling_policy '" + config.scheduling_policy + "'",
                       suggestion(config.scheduling_policy, {"fcfs", "priority"}));
   }
-  return Registry<Schedulers>::find(config.scheduler).make(config, kv, std::move(windows));
+  return Registry<Schedulers>::find(config.scheduler).make(config, kv, std::move(caps));
 }
 
 }  // namespace orrery

@@ -21,7 +21,7 @@ namespace orrery {
 /// nothing can change.
 class Scheduler {
  public:
-  Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<Tokens> windows);
+  Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps);
   virtual ~Scheduler() = default;
 
   /// Queues a request. Returns its slot, or kNoSeq with `*refusal` set when it can never run.
@@ -107,12 +107,11 @@ class Scheduler {
 
 struct Schedulers {
   static constexpr const char* kind = "scheduler";
-  using Factory = std::unique_ptr<Scheduler> (*)(SchedulerConfig, const KvConfig&,
-                                                 std::vector<Tokens> windows);
+  using Factory = std::unique_ptr<Scheduler> (*)(SchedulerConfig, const KvConfig&, std::vector<KeyCap> caps);
 };
 
 /// Errors: ConfigError for settings the scheduler cannot honour.
 std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const KvConfig& kv,
-                                          std::vector<Tokens> windows);
+                                          std::vector<KeyCap> caps);
 
 }  // namespace orrery

@@ -83,25 +83,25 @@ StepPricer make_pricer(bool windows, const KernelPlan& plan, int tp = 1,
 }
 
 /// Aggregates of explicit sequences, as a scheduler keeps them.
-DecodeSet set_of(const std::vector<Tokens>& contexts, const std::vector<Tokens>& windows) {
+DecodeSet set_of(const std::vector<Tokens>& contexts, const std::vector<KeyCap>& windows) {
   DecodeSet set;
   set.seqs = static_cast<std::int64_t>(contexts.size());
   for (const Tokens c : contexts) {
     set.context += c;
     for (std::size_t i = 0; i < windows.size(); ++i) {
-      set.windowed[i] += std::min(c, windows[i]);
-      set.growing[i] += c < windows[i];
+      set.windowed[i] += windows[i].of(c);
+      set.growing[i] += c < windows[i].tokens;
     }
   }
   return set;
 }
 
 /// Steps until a sequence below a window reaches it: what the caller of decode() guarantees.
-std::int64_t until_crossing(const std::vector<Tokens>& contexts, const std::vector<Tokens>& windows) {
+std::int64_t until_crossing(const std::vector<Tokens>& contexts, const std::vector<KeyCap>& windows) {
   std::int64_t steps = 1 << 20;
   for (const Tokens c : contexts) {
-    for (const Tokens w : windows) {
-      if (c < w) steps = std::min(steps, w - c);
+    for (const KeyCap& w : windows) {
+      if (c < w.tokens) steps = std::min(steps, w.tokens - c);
     }
   }
   return steps;
@@ -122,7 +122,7 @@ TEST_CASE("is every step of a decode run the very price of its own set?") {
   const double host_ms = GENERATE(0.0, 0.6, 1.5, 40.0);
   const bool async = GENERATE(true, false);
   auto pricer = make_pricer(windows, plan_with(Seconds(host_ms * 1e-3), Seconds(2e-6), async));
-  const auto limits = pricer.model().windows();
+  const auto limits = pricer.model().caps();
   Rng rng(7, "decode runs");
   std::int64_t compared = 0;
   for (int i = 0; i < 400; ++i) {
@@ -148,7 +148,7 @@ TEST_CASE("do prices depend on their arguments alone?") {
   std::vector<DecodeSet> sets;
   std::vector<PrefillChunk> chunks;
   for (int i = 0; i < 100; ++i) {
-    sets.push_back(set_of(random_contexts(rng), one.model().windows()));
+    sets.push_back(set_of(random_contexts(rng), one.model().caps()));
     chunks.push_back({rng.uniform_int(1, 3000), rng.uniform_int(0, 5000)});
   }
   std::vector<Ps> decode, mixed;
@@ -257,7 +257,7 @@ TEST_CASE("do the explanation and the compiled price agree?") {
   const bool windows = GENERATE(false, true);
   const int tp = GENERATE(1, 2);
   auto pricer = make_pricer(windows, plan_with(Seconds(1e-4), Seconds(0), true), tp);
-  const auto limits = pricer.model().windows();
+  const auto limits = pricer.model().caps();
   Rng rng(11, "explain");
   for (int i = 0; i < 200; ++i) {
     const auto contexts = random_contexts(rng);
@@ -290,7 +290,7 @@ TEST_CASE("do they agree on every device and its best cost model?") {
   Shard shard;
   shard.tp = tp;
   StepPricer pricer(model, shard, device, node, plan, best_cost_model(device, node));
-  const auto limits = model.windows();
+  const auto limits = model.caps();
   Rng rng(17, gpu + name);
   double worst_decode = 0, worst_mixed = 0, sum = 0;
   constexpr int kSteps = 150;
@@ -319,7 +319,7 @@ TEST_CASE("do they agree on every device and its best cost model?") {
 TEST_CASE("do the shares add up to the time that was accounted?") {
   const double host_ms = GENERATE(0.0, 30.0);
   auto pricer = make_pricer(true, plan_with(Seconds(host_ms * 1e-3), Seconds(0), true));
-  const auto limits = pricer.model().windows();
+  const auto limits = pricer.model().caps();
   Rng rng(5, "shares");
   double total = 0;
   for (int i = 0; i < 300; ++i) {

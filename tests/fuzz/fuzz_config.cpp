@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const ModelSpec model = import_config(document, "fuzzed");
     BatchShape batch;
     batch.decode_seqs = 2, batch.decode_context = 300;
-    batch.windowed_context.assign(model.windows().size(), 200);
+    batch.windowed_context.assign(model.caps().size(), 200);
     batch.chunks = {{64, 32}};
     KernelCalls calls;
     model.lower(batch, {}, calls);

@@ -100,11 +100,11 @@ TEST_CASE("which layers are windowed?") {
   SECTION("Mistral: all, 4096 unless given, none when null") {
     CHECK(layer_windows(import(family("mistral", "MistralForCausalLM"))) ==
           std::vector<Tokens>{4096, 4096, 4096, 4096});
-    CHECK(import(family("mistral", "MistralForCausalLM", {{"sliding_window", nullptr}})).windows().empty());
+    CHECK(import(family("mistral", "MistralForCausalLM", {{"sliding_window", nullptr}})).caps().empty());
   }
   SECTION("a window of the whole context is none") {
     const auto model = import(family("mistral", "MistralForCausalLM", {{"sliding_window", 8192}}));
-    CHECK(model.windows().empty());
+    CHECK(model.caps().empty());
     CHECK(model.notes.size() == 1);
   }
   SECTION("Gemma 2: every other, the first one windowed") {
@@ -115,7 +115,7 @@ TEST_CASE("which layers are windowed?") {
   }
   SECTION("Qwen: only with use_sliding_window, from max_window_layers on") {
     Json fields{{"sliding_window", 1024}, {"max_window_layers", 3}, {"use_sliding_window", false}};
-    CHECK(import(family("qwen2", "Qwen2ForCausalLM", fields)).windows().empty());
+    CHECK(import(family("qwen2", "Qwen2ForCausalLM", fields)).caps().empty());
     fields["use_sliding_window"] = true;
     CHECK(layer_windows(import(family("qwen2", "Qwen2ForCausalLM", fields))) ==
           std::vector<Tokens>{0, 0, 0, 1024});

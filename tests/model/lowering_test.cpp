@@ -38,7 +38,7 @@ void for_each_model(F f) {
   for (const auto& name : list_models()) {
     INFO(name);
     const auto model = load_model(name);
-    f(model, std::vector<Tokens>(model.windows().size(), 300));
+    f(model, std::vector<Tokens>(model.caps().size(), 300));
   }
 }
 }  // namespace

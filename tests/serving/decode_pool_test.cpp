@@ -16,14 +16,14 @@ struct Plain {
   };
   std::vector<Seq> seqs;
   Tokens context(const Seq& s, std::int64_t step) const { return s.stored + 1 + (step - s.joined); }
-  DecodeSet set(std::int64_t step, const std::vector<Tokens>& windows) const {
+  DecodeSet set(std::int64_t step, const std::vector<KeyCap>& windows) const {
     DecodeSet out;
     for (const auto& s : seqs) {
       ++out.seqs;
       out.context += context(s, step);
       for (std::size_t i = 0; i < windows.size(); ++i) {
-        out.windowed[i] += std::min(context(s, step), windows[i]);
-        out.growing[i] += context(s, step) < windows[i];
+        out.windowed[i] += windows[i].of(context(s, step));
+        out.growing[i] += context(s, step) < windows[i].tokens;
       }
     }
     return out;
@@ -41,7 +41,7 @@ struct Plain {
 }  // namespace
 
 TEST_CASE("do a decode pool's aggregates equal counting every sequence, through joins, leaves and runs?") {
-  const std::vector<Tokens> windows = {40, 300};
+  const std::vector<KeyCap> windows = {40, 300};
   for (int block : {1, 16, 64}) {
     Rng rng(static_cast<std::uint64_t>(block), "pool");
     DecodePool pool(block, windows);

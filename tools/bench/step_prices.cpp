@@ -28,7 +28,7 @@ void print_prices(const Server& server) {
   constexpr std::size_t kCalls = 200'000;
   fmt::print("step prices: {} on {}\n", server.model, server.gpu);
   const auto pricer = deploy(server).cluster.replicas.front().pricer;
-  const std::size_t windows = pricer->model().windows().size();
+  const std::size_t windows = pricer->model().caps().size();
   Rng rng(1, "bench");
   std::vector<DecodeSet> sets(kCalls);
   std::vector<PrefillChunk> chunks(kCalls);

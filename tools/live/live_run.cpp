@@ -77,7 +77,7 @@ RunResult run_live(Assignments assignments, RunOptions options) {
                        std::span<Observer* const> observers) {
     if (!options.out.empty()) steps = std::make_unique<StepsCsv>(options.out + "/steps.csv");
     WallClock clock;
-    Server server(cluster.replicas.front(), d.model.windows(), runner, clock, observers);
+    Server server(cluster.replicas.front(), d.model.caps(), runner, clock, observers);
     if (steps) server.on_step = [&](const LiveStep& step) { steps->write(step); };
     return server.run(source, cluster.until, cluster.stop);
   };

@@ -8,7 +8,7 @@
 
 namespace orrery::live {
 
-Server::Server(const ReplicaConfig& replica, std::vector<Tokens> windows, StepRunner& runner, RunClock& clock,
+Server::Server(const ReplicaConfig& replica, std::vector<KeyCap> caps, StepRunner& runner, RunClock& clock,
                std::span<Observer* const> observers)
     : front_end_(replica.front_end),
       async_(replica.scheduler.async_scheduling),
@@ -18,7 +18,7 @@ Server::Server(const ReplicaConfig& replica, std::vector<Tokens> windows, StepRu
       observers_(observers) {
   KvConfig kv = replica.kv;
   kv.block_ids = true;
-  scheduler_ = make_scheduler(replica.scheduler, kv, std::move(windows));
+  scheduler_ = make_scheduler(replica.scheduler, kv, std::move(caps));
   totals_.busy.resize(1);
 }
 

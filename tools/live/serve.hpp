@@ -31,7 +31,7 @@ struct LiveStep {
 /// asked for prices. Errors: ConfigError as simulate(); what the runner throws.
 class Server {
  public:
-  Server(const ReplicaConfig& replica, std::vector<Tokens> windows, StepRunner& runner, RunClock& clock,
+  Server(const ReplicaConfig& replica, std::vector<KeyCap> caps, StepRunner& runner, RunClock& clock,
          std::span<Observer* const> observers);
 
   /// Told of every step; may be left empty.

@@ -42,8 +42,7 @@ BatchShape shape_of(const StepQuestion& q, const ModelSpec& model) {
   BatchShape shape;
   shape.decode_seqs = q.batch;
   shape.decode_context = q.batch * q.ctx;
-  for (const Tokens window : model.windows())
-    shape.windowed_context.push_back(q.batch * std::min(q.ctx, window));
+  for (const KeyCap& cap : model.caps()) shape.windowed_context.push_back(q.batch * cap.of(q.ctx));
   if (q.prefill > 0) shape.chunks.push_back({q.prefill, q.past});
   return shape;
 }

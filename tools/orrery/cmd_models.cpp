@@ -64,6 +64,8 @@ std::string pattern_text(const ModelSpec& model) {
 }
 
 Json describe(const ModelSpec& m, int tp) {
+  Json windows = Json::array();
+  for (const KeyCap& cap : m.caps()) windows.push_back(cap.tokens);
   Json out{{"name", m.name},
            {"family", m.family},
            {"source", m.source},
@@ -75,7 +77,7 @@ Json describe(const ModelSpec& m, int tp) {
            {"tied_embeddings", m.tied_embeddings},
            {"max_model_len", m.max_model_len},
            {"pattern", pattern_text(m)},
-           {"windows", m.windows()},
+           {"windows", windows},
            {"tensor_parallel_size", tp},
            {"notes", m.notes}};
   out["native"] = {{"activation", name(m.native.activation)},

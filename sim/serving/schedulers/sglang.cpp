@@ -34,8 +34,8 @@ class Sglang final : public Scheduler {
 const Registration<Schedulers> sglang{
     "sglang",
     "prefill batches first, decoding waits for them unless chunks are mixed; reserves a share of outputs",
-    [](SchedulerConfig c, const KvConfig& kv, std::vector<Tokens> windows) -> std::unique_ptr<Scheduler> {
-      return std::make_unique<Sglang>(std::move(c), kv, std::move(windows));
+    [](SchedulerConfig c, const KvConfig& kv, std::vector<KeyCap> caps) -> std::unique_ptr<Scheduler> {
+      return std::make_unique<Sglang>(std::move(c), kv, std::move(caps));
     }};
 
 }  // namespace

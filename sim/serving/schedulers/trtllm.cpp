@@ -19,8 +19,8 @@ class Trtllm final : public Scheduler {
 
 const Registration<Schedulers> trtllm{
     "trtllm", "in-flight batching, GUARANTEED_NO_EVICT: admits only what fits with its whole output",
-    [](SchedulerConfig c, const KvConfig& kv, std::vector<Tokens> windows) -> std::unique_ptr<Scheduler> {
-      return std::make_unique<Trtllm>(std::move(c), kv, std::move(windows));
+    [](SchedulerConfig c, const KvConfig& kv, std::vector<KeyCap> caps) -> std::unique_ptr<Scheduler> {
+      return std::make_unique<Trtllm>(std::move(c), kv, std::move(caps));
     }};
 
 }  // namespace

@@ -17,8 +17,8 @@ class VllmV1 final : public Scheduler {
 
 const Registration<Schedulers> vllm_v1{
     "vllm-v1", "one token budget; running first, then waiting; chunked prefill; preempt by recompute",
-    [](SchedulerConfig c, const KvConfig& kv, std::vector<Tokens> windows) -> std::unique_ptr<Scheduler> {
-      return std::make_unique<VllmV1>(std::move(c), kv, std::move(windows));
+    [](SchedulerConfig c, const KvConfig& kv, std::vector<KeyCap> caps) -> std::unique_ptr<Scheduler> {
+      return std::make_unique<VllmV1>(std::move(c), kv, std::move(caps));
     }};
 
 }  // namespace
