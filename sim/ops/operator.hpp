@@ -66,6 +66,8 @@ class Operator {
   virtual void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const = 0;
   /// Parameters over the whole model, unsharded (for counting).
   virtual double parameters() const { return 0; }
+  /// Those of them that one token multiplies: fewer for experts.
+  virtual double active_parameters() const { return parameters(); }
   /// Bytes of parameters one rank holds.
   virtual double weight_bytes(const LoweringContext&) const { return 0; }
   /// Bytes of KV cache or state that one sequence with `context` tokens keeps on one rank.
