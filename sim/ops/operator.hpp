@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "ops/batch_shape.hpp"
+#include "ops/expert_plan.hpp"
 #include "ops/kernel_call.hpp"
 #include "ops/shard.hpp"
 
@@ -21,6 +22,7 @@ struct Fusion {
   /// The times of fp8 GEMMs include quantising their input, as the rows the fits are made from do: no kernel
   /// for it.
   bool quant_in_fp8_gemm = true;
+  ExpertPlan experts;
 };
 
 /// The groups of weight matrices that checkpoints quantise apart from each other: projections of attention

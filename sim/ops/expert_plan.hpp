@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+
+#include "base/units.hpp"
+
+namespace orrery {
+
+/// How the experts' matrix products are launched.
+enum class ExpertProducts : std::uint8_t {
+  grouped,  ///< one launch per matrix over the rows there are (MegaBlocks; Gale et al., 2022)
+  padded,   ///< one launch per matrix, each expert given the rows of its capacity (GShard; Lepikhin et al.,
+            ///< 2020)
+  looped,   ///< a launch per expert and matrix
+};
+
+/// What an engine chooses about a mixture of experts; part of a kernel plan, seen by lowering.
+struct ExpertPlan {
+  ExpertProducts products = ExpertProducts::grouped;
+  /// Rows of an expert are padded to a multiple of this many in a grouped product: 128 in MegaBlocks, 16 to
+  /// 128 in vLLM's fused kernel. 1 = not at all.
+  int tile_rows = 1;
+  /// Data-parallel ranks send each row to the ranks of its experts and back (DeepEP). Else they gather all
+  /// tokens of all ranks and scatter the sums (vLLM's allgather_reducescatter).
+  bool dispatch = true;
+  /// Steps of at most so many tokens per rank are dispatched by the low-latency kernels (DeepEP's README
+  /// advises 128 for them).
+  Tokens low_latency_tokens = 128;
+  /// Further copies of experts, placed to even out the ranks' loads (DeepSeek's EPLB, 2025).
+  int redundant = 0;
+};
+
+}  // namespace orrery
