@@ -41,8 +41,8 @@ KernelTime RooflineModel::price(const KernelCall& call) const {
   if (w.host_bytes > 0 && device_.pcie_bytes_per_s > 0) {
     t = std::max(t, w.host_bytes / (device_.pcie_bytes_per_s * efficiency_.host));
   }
-  return {Seconds(t + (call.cls == &kSampling ? efficiency_.sampling_s : efficiency_.launch_s)),
-          Provenance::analytic};
+  const double launch = efficiency_.launch_s * call.cls->launches;
+  return {Seconds(t + (call.cls == &kSampling ? efficiency_.sampling_s : launch)), Provenance::analytic};
 }
 
 ClassError analytic_error(const KernelClass& cls) {

@@ -5,8 +5,7 @@
 
 namespace orrery {
 
-/// Number formats, as engines name them. `int4` is a 4-bit weight in groups of 128 with a 16-bit scale (AWQ,
-/// GPTQ).
+/// Number formats of elements, as engines name them; the scales beside them are WeightScales.
 enum class DType : std::uint8_t { fp32, bf16, fp16, fp8, int8, int4, fp4 };
 inline constexpr int kDTypeCount = 7;
 
@@ -26,6 +25,14 @@ constexpr double bytes_per_element(DType t) {
       return 0.5;
   }
   return 0.0;
+}
+
+/// Bytes of an element of the KV cache, the scales of its format included: 16 bits per 64 elements of int8
+/// and int4 (group 64; an fp32 scale per token and head of 128 is the same), 8 per 16 of fp4; one per tensor
+/// of fp8.
+constexpr double kv_bytes_per_element(DType t) {
+  const double scales = t == DType::fp4 ? 1.0 / 16 : t == DType::int8 || t == DType::int4 ? 2.0 / 64 : 0.0;
+  return bytes_per_element(t) + scales;
 }
 
 constexpr std::string_view name(DType t) {

@@ -37,19 +37,22 @@ constexpr KernelClass kQuantise = row_class("quantise", "activations to 8 bits")
 constexpr KernelClass kEmbedding = row_class("embedding", "rows gathered by token");
 
 namespace {
-bool quantised(const LoweringContext& ctx) {
-  return bytes_per_element(ctx.precision.compute) < bytes_per_element(ctx.precision.activation);
+bool quantised(const LinearFormat& format, DType activation) {
+  return bytes_per_element(format.compute) < bytes_per_element(activation);
 }
 /// Bytes per element of what a norm or activation hands to the linear layer after it.
-double output_element(const LoweringContext& ctx, bool feeds_linear) {
-  const bool folded = feeds_linear && ctx.fusion.quant_into_norm && quantised(ctx);
-  return bytes_per_element(folded ? ctx.precision.compute : ctx.precision.activation);
+double output_element(const LoweringContext& ctx, bool feeds_linear, Module module) {
+  const LinearFormat format = ctx.precision.linear(module);
+  const bool folded =
+      feeds_linear && ctx.fusion.quant_into_norm && quantised(format, ctx.precision.activation);
+  return bytes_per_element(folded ? format.compute : ctx.precision.activation);
 }
 }  // namespace
 
-bool quantise_needed(const LoweringContext& ctx, Producer producer) {
-  if (!quantised(ctx)) return false;
-  if (ctx.precision.compute == DType::fp8 && ctx.fusion.quant_in_fp8_gemm) return false;
+bool quantise_needed(const LoweringContext& ctx, Producer producer, Module module) {
+  const LinearFormat format = ctx.precision.linear(module);
+  if (!quantised(format, ctx.precision.activation)) return false;
+  if (format.compute == DType::fp8 && ctx.fusion.quant_in_fp8_gemm) return false;
   return !(ctx.fusion.quant_into_norm && producer != Producer::attention);
 }
 
@@ -69,8 +72,12 @@ void push_elementwise(const KernelClass& cls, std::string_view role, const Batch
   out.push_back(call);
 }
 
-RmsNorm::RmsNorm(std::string_view role, std::int64_t width, bool residual, bool feeds_linear)
-    : role_(role), width_(static_cast<double>(width)), residual_(residual), feeds_linear_(feeds_linear) {}
+RmsNorm::RmsNorm(std::string_view role, std::int64_t width, bool residual, bool feeds_linear, Module module)
+    : role_(role),
+      width_(static_cast<double>(width)),
+      residual_(residual),
+      feeds_linear_(feeds_linear),
+      module_(module) {}
 
 double RmsNorm::weight_bytes(const LoweringContext& ctx) const {
   return width_ * bytes_per_element(ctx.precision.activation);
@@ -78,7 +85,7 @@ double RmsNorm::weight_bytes(const LoweringContext& ctx) const {
 
 void RmsNorm::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
   const double row = width_ * bytes_per_element(ctx.precision.activation);
-  const double result = width_ * output_element(ctx, feeds_linear_);
+  const double result = width_ * output_element(ctx, feeds_linear_, module_);
   const bool fused = residual_ && ctx.fusion.norm_residual;
   if (residual_ && !fused)
     push_elementwise(kResidualAdd, "residual_add", batch, ctx, {2 * row, row, width_}, out);
@@ -118,7 +125,7 @@ void RopeKvWrite::lower(const BatchShape& batch, const LoweringContext& ctx, Ker
 void Activation::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
   const auto width = static_cast<double>(width_.local_width(ctx.shard.tp));
   const double row = width * bytes_per_element(ctx.precision.activation);
-  const double result = width * output_element(ctx, true);
+  const double result = width * output_element(ctx, true, module_);
   if (!gated_) {
     push_elementwise(kActivation, "activation", batch, ctx, {row, result, 4 * width}, out);
   } else if (ctx.fusion.activation_mul) {
@@ -130,11 +137,11 @@ void Activation::lower(const BatchShape& batch, const LoweringContext& ctx, Kern
 }
 
 void Quantise::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
-  if (!quantise_needed(ctx, producer_)) return;
+  if (!quantise_needed(ctx, producer_, module_)) return;
   const auto width = static_cast<double>(width_.local_width(split_ ? ctx.shard.tp : 1));
   push_elementwise(kQuantise, "quantise", batch, ctx,
                    {width * bytes_per_element(ctx.precision.activation),
-                    width * bytes_per_element(ctx.precision.compute), 2 * width},
+                    width * bytes_per_element(ctx.precision.linear(module_).compute), 2 * width},
                    out);
 }
 

@@ -19,10 +19,10 @@ extern const KernelClass kQuantise;     ///< activations to 8 bits
 extern const KernelClass kEmbedding;    ///< rows gathered by token
 
 /// Whether an engine runs a kernel of its own to quantise the input of a linear layer that follows
-/// `producer`. Formats that compute in the activation's format need none; fp8 GEMMs that quantise themselves
-/// need none.
+/// `producer` and belongs to `module`. Formats that compute in the activation's format need none; fp8 GEMMs
+/// that quantise themselves need none.
 enum class Producer : std::uint8_t { norm, activation, attention };
-bool quantise_needed(const LoweringContext& ctx, Producer producer);
+bool quantise_needed(const LoweringContext& ctx, Producer producer, Module module = Module::ffn);
 
 /// Appends one row-wise memory-bound kernel: per token it reads and writes these bytes and computes these
 /// fp32 operations; `weight_bytes` are read once.
@@ -35,10 +35,11 @@ void push_elementwise(const KernelClass& cls, std::string_view role, const Batch
 /// RMSNorm over `width` (Zhang and Sennrich, 2019): 4 operations per element (square, sum, scale, weight).
 /// With `residual` the residual add goes before it: x and the stream are read, the sum and the norm written
 /// (one kernel, or two without Fusion::norm_residual). With Fusion::quant_into_norm, and if `feeds_linear`,
-/// the output is in the arithmetic's format.
+/// the output is in the format that layers of `module` compute in.
 class RmsNorm final : public Operator {
  public:
-  RmsNorm(std::string_view role, std::int64_t width, bool residual, bool feeds_linear);
+  RmsNorm(std::string_view role, std::int64_t width, bool residual, bool feeds_linear,
+          Module module = Module::ffn);
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
   double parameters() const override { return width_; }
   double weight_bytes(const LoweringContext& ctx) const override;  ///< replicated on every rank
@@ -47,6 +48,7 @@ class RmsNorm final : public Operator {
   std::string_view role_;
   double width_;
   bool residual_, feeds_linear_;
+  Module module_;
 };
 
 /// RMSNorm of each head's q and k (role "qk_norm"): one kernel in place, weights of one head for q and one
@@ -79,28 +81,31 @@ class RopeKvWrite final : public Operator {
 /// Fusion::activation_mul.
 class Activation final : public Operator {
  public:
-  Activation(std::int64_t width, bool gated) : width_{width}, gated_(gated) {}
+  Activation(std::int64_t width, bool gated, Module module = Module::ffn)
+      : width_{width}, gated_(gated), module_(module) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
 
  private:
   UnitGroup width_;
   bool gated_;
+  Module module_;
 };
 
-/// Quantisation of a linear layer's input from the activation's to the arithmetic's format, where
-/// quantise_needed().
+/// Quantisation of the input of `module`'s linear layers from the activation's to the arithmetic's format,
+/// where quantise_needed().
 class Quantise final : public Operator {
  public:
   /// `split`: the input is divided over the tensor-parallel ranks (attention output, activation), else whole
   /// on each.
-  Quantise(UnitGroup width, bool split, Producer producer)
-      : width_(width), split_(split), producer_(producer) {}
+  Quantise(UnitGroup width, bool split, Producer producer, Module module = Module::ffn)
+      : width_(width), split_(split), producer_(producer), module_(module) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
 
  private:
   UnitGroup width_;
   bool split_;
   Producer producer_;
+  Module module_;
 };
 
 }  // namespace orrery

@@ -18,7 +18,7 @@ void Embedding::lower(const BatchShape& batch, const LoweringContext& ctx, Kerne
 
 double Embedding::weight_bytes(const LoweringContext& ctx) const {
   return static_cast<double>(local_vocab(vocab_, ctx.shard.tp)) * static_cast<double>(hidden_) *
-         bytes_per_element(ctx.precision.lm_head);
+         bytes_per_element(ctx.precision.lm_head) / ctx.precision.embedding_factor;
 }
 
 }  // namespace orrery

@@ -34,6 +34,7 @@ struct KernelClass {
   /// A class of the same dimensions whose prices hold for this one while it has none of its own; their errors
   /// are then one and the same.
   const KernelClass* like = nullptr;
+  int launches = 1;  ///< kernels that one call stands for
 };
 
 /// The class whose error a class shares: the one it is priced like, or itself.

@@ -4,6 +4,7 @@
 
 #include "base/registry.hpp"
 #include "ops/kernel_classes.hpp"
+#include "ops/linear_compressed.hpp"
 
 namespace orrery {
 
@@ -23,21 +24,6 @@ Work gemm_work(const KernelClass::Dims& dims, DType dtype, DType weight_dtype) {
 constexpr KernelClass kGemm{
     "gemm", KernelClass::Scaling::tokens, {"m", "n", "k"}, "y[m,n] = x[m,k] W[k,n]", gemm_work};
 
-double stored_matrix_bytes(DType format, double k, double n) {
-  const double elements = k * n * bytes_per_element(format);
-  switch (format) {
-    case DType::int4:
-      return elements + k * n / 128 * 2;
-    case DType::fp4:
-      return elements + k * n / 16;
-    case DType::fp8:
-    case DType::int8:
-      return elements + n * 4;
-    default:
-      return elements;
-  }
-}
-
 namespace {
 std::int64_t total(const std::vector<UnitGroup>& groups, int ranks) {
   std::int64_t sum = 0;
@@ -47,8 +33,13 @@ std::int64_t total(const std::vector<UnitGroup>& groups, int ranks) {
 }  // namespace
 
 Linear::Linear(std::string_view role, std::vector<UnitGroup> inputs, std::vector<UnitGroup> outputs,
-               TensorSplit split, bool bias)
-    : role_(role), inputs_(std::move(inputs)), outputs_(std::move(outputs)), split_(split), bias_(bias) {}
+               TensorSplit split, bool bias, Module module)
+    : role_(role),
+      inputs_(std::move(inputs)),
+      outputs_(std::move(outputs)),
+      split_(split),
+      bias_(bias),
+      module_(module) {}
 
 std::int64_t Linear::k(int ranks) const {
   return total(inputs_, split_ == TensorSplit::rows ? ranks : 1);
@@ -62,13 +53,11 @@ void Linear::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCa
   if (tokens == 0) return;
   const auto m = static_cast<double>(tokens);
   const auto cols = static_cast<double>(n(ctx.shard.tp)), rows = static_cast<double>(k(ctx.shard.tp));
-  KernelCall call = make_call(kGemm, {m, cols, rows}, ctx.precision.compute, ctx.precision.weight);
-  call.role = role_;
+  const std::size_t first = out.size();
+  push_product(role_, {m, cols, rows}, ctx.precision.linear(module_), ctx.precision.activation, out);
   const double bias_bytes = bias_ ? cols * bytes_per_element(ctx.precision.activation) : 0;
-  call.work.weight_bytes += bias_bytes;
-  call.work.hbm_read_bytes += bias_bytes;
-  call.work.hbm_write_bytes = m * cols * bytes_per_element(ctx.precision.activation);
-  out.push_back(call);
+  out[first].work.weight_bytes += bias_bytes;
+  out[first].work.hbm_read_bytes += bias_bytes;
 }
 
 double Linear::parameters() const {
@@ -78,7 +67,7 @@ double Linear::parameters() const {
 
 double Linear::weight_bytes(const LoweringContext& ctx) const {
   const auto rows = static_cast<double>(k(ctx.shard.tp)), cols = static_cast<double>(n(ctx.shard.tp));
-  return stored_matrix_bytes(ctx.precision.weight, rows, cols) +
+  return stored_matrix_bytes(ctx.precision.linear(module_), rows, cols) +
          (bias_ ? cols * bytes_per_element(ctx.precision.activation) : 0);
 }
 

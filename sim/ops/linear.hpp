@@ -25,19 +25,16 @@ struct UnitGroup {
 /// need nothing after them, rows leave partial sums for an all-reduce.
 enum class TensorSplit : std::uint8_t { columns, rows };
 
-/// Bytes of a stored matrix W[k,n]: elements, and the scales of its format: int4 a 16-bit scale per 128
-/// weights of a column (AWQ, GPTQ), fp4 an 8-bit scale per 16 (NVFP4), fp8 and int8 an fp32 scale per output
-/// channel.
-double stored_matrix_bytes(DType format, double k, double n);
-
-/// y[m,n] = x[m,k] W[k,n] (+ bias): one GEMM of the step's (padded) tokens; q, k and v, or gate and up, are
-/// one matrix. FLOPs 2mnk. Bytes: x once in the arithmetic's format, W once as stored, y once in the
-/// activation format.
+/// y[m,n] = x[m,k] W[k,n] (+ bias): the step's (padded) tokens times a matrix in the format of its module; q,
+/// k and v, or gate and up, are one matrix. FLOPs 2mnk. Bytes: x once in the arithmetic's format, W once as
+/// stored, y once in the activation format. One GEMM; more kernels where the format needs them
+/// (push_product).
 class Linear final : public Operator {
  public:
-  /// W has sum(inputs) rows and sum(outputs) columns; `split` says which of the two is divided.
+  /// W has sum(inputs) rows and sum(outputs) columns; `split` says which of the two is divided, `module` the
+  /// matrices that are quantised alike.
   Linear(std::string_view role, std::vector<UnitGroup> inputs, std::vector<UnitGroup> outputs,
-         TensorSplit split, bool bias);
+         TensorSplit split, bool bias, Module module = Module::ffn);
 
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
   double parameters() const override;
@@ -51,6 +48,7 @@ class Linear final : public Operator {
   std::vector<UnitGroup> inputs_, outputs_;
   TensorSplit split_;
   bool bias_;
+  Module module_;
 };
 
 }  // namespace orrery

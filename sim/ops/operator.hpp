@@ -8,6 +8,7 @@
 #include "ops/batch_shape.hpp"
 #include "ops/expert_plan.hpp"
 #include "ops/kernel_call.hpp"
+#include "ops/linear_format.hpp"
 #include "ops/shard.hpp"
 
 namespace orrery {
@@ -26,29 +27,45 @@ struct Fusion {
 };
 
 /// The groups of weight matrices that checkpoints quantise apart from each other: projections of attention
-/// and state mixers; dense feed-forwards and shared experts; routed experts.
-enum class Module : std::uint8_t { mixer, ffn, experts };
-inline constexpr int kModules = 3;
-
-/// How the matrices of a module are stored and multiplied.
-struct LinearFormat {
-  DType weight = DType::bf16;   ///< parameters as stored
-  DType compute = DType::bf16;  ///< arithmetic (fp8 for W8A8, bf16 for W4A16)
-  bool operator==(const LinearFormat&) const = default;
-};
+/// and state mixers; dense feed-forwards and shared experts; routed experts; and the output projection of
+/// mixers, which goes with the others of its mixer unless it has a format of its own.
+enum class Module : std::uint8_t { mixer, ffn, experts, mixer_output };
+inline constexpr int kModules = 4;
 
 /// Number formats of a deployment, chosen apart from the model.
 struct Precision {
   DType activation = DType::bf16;  ///< residual stream and attention
   DType weight = DType::bf16;      ///< linear layers' parameters as stored
   DType compute = DType::bf16;     ///< linear layers' arithmetic (fp8 for W8A8, bf16 for W4A16)
-  DType kv_cache = DType::bf16;
-  DType lm_head = DType::bf16;  ///< embeddings and LM head are rarely quantised
+  DType kv_cache = DType::bf16;    ///< see kv_bytes_per_element()
+  DType lm_head = DType::bf16;     ///< embeddings and LM head are rarely quantised
   /// Modules of another format than `weight` and `compute` (experts in MXFP4 beside bf16 attention, ...).
   std::array<std::optional<LinearFormat>, kModules> apart{};
+  /// How many times smaller an embedding is stored that has no LM head in common with it (tensor trains; Xu
+  /// et al., TensorGPT, 2023).
+  double embedding_factor = 1;
 
   LinearFormat linear(Module module) const {
-    return apart[static_cast<std::size_t>(module)].value_or(LinearFormat{weight, compute});
+    if (module == Module::mixer_output && !of(module)) module = Module::mixer;
+    if (const auto& own = of(module)) return *own;
+    LinearFormat plain;
+    plain.weight = weight, plain.compute = compute;
+    return plain;
+  }
+  /// The same format for every linear layer.
+  void set_linear(const LinearFormat& format);
+
+  const std::optional<LinearFormat>& of(Module module) const {
+    return apart[static_cast<std::size_t>(module)];
+  }
+  std::optional<LinearFormat>& of(Module module) { return apart[static_cast<std::size_t>(module)]; }
+
+  bool operator==(const Precision&) const = default;
+  template <class Self, class V>
+  static void visit(Self& p, V&& v) {
+    v("activation", p.activation), v("weight", p.weight), v("compute", p.compute);
+    v("kv_cache", p.kv_cache), v("lm_head", p.lm_head), v("embedding_factor", p.embedding_factor);
+    v("mixer", p.apart[0]), v("ffn", p.apart[1]), v("experts", p.apart[2]), v("mixer_output", p.apart[3]);
   }
 };
 
