@@ -76,5 +76,43 @@ extern const KernelClass kGatedScanDecode;
 /// (2.5 L log2 L FLOPs each for L real points), the product of the spectra between. The filter's spectrum
 /// [channels, length + 1] is a parameter. dims: seqs, channels, length (padded, a power of two).
 extern const KernelClass kLongConvolution;
+/// The next output of such a filter, which has no state: all earlier inputs of a sequence times the filter, 2
+/// FLOPs per token and channel. dims: seqs, context (summed), channels.
+extern const KernelClass kLongConvolutionDecode;
+/// One step of a fixed diagonal state space (S4D, Gu et al., 2022): `state` real numbers per channel are half
+/// as many complex ones. A complex product (6), the input's term (4) and the real part of the readout (4)
+/// make 7 FLOPs per number. A, B and C are parameters, complex. dims: seqs, channels, state.
+extern const KernelClass kStateSpaceDecode;
+
+/// RWKV-4 (Peng et al., 2023, section 3.1 and appendix): numerator, denominator and exponent per channel; 23
+/// operations per token and channel. k, v read, the average written. dims: tokens, seqs, channels.
+extern const KernelClass kWkv4;
+/// dims: seqs, channels.
+extern const KernelClass kWkv4Decode;
+
+/// One step of sLSTM (Beck et al., xLSTM, 2024, section 2.2): the four gates see the last output of their
+/// head through a block of the recurrent matrix, 8 head_dim FLOPs per channel, and about 20 operations per
+/// channel follow. A prompt is as many steps, one after the other. dims: seqs, heads, head_dim.
+extern const KernelClass kSlstmStep;
+
+/// The numbers in a network of `depth` layers from dim to dim with inner width expansion * dim, biases
+/// included: d^2 + d for one layer, 8 d^2 + 5 d for two of expansion 4 (Sun et al., TTT, 2024, section 2.5).
+double network_elements(double dim, double depth, double expansion);
+
+/// Test-time training in the dual form (Sun et al., 2024, section 2.5 and appendix A): per token and head the
+/// network's forward on keys and on queries, the step of its weights (2 each per weight), the gradient
+/// through all layers but the first (2), and within the mini-batch 2 b (in + out) per layer. For one layer 6
+/// d^2 + 4 b d. Per mini-batch the weights are written and read again; with momentum twice that, and 3
+/// operations per number. dims: tokens, seqs, heads, dim, depth, expansion, batch, momentum (0 or 1).
+extern const KernelClass kTestTimeTraining;
+/// dims: seqs, heads, dim, depth, expansion, momentum.
+extern const KernelClass kTestTimeTrainingDecode;
+
+/// Conjugate gradients on (H + Lambda) x = q (von Oswald et al., MesaNet, 2025, section 3): per iteration a
+/// product with H, in chunks as linear attention's with the gated sum of keys: 2 d^2 + 4 C d per token and
+/// head. dims: tokens, seqs, heads, key_dim, chunk, iterations.
+extern const KernelClass kConjugateGradient;
+/// 2 d^2 per iteration and head, H read once. dims: seqs, heads, key_dim, iterations.
+extern const KernelClass kConjugateGradientDecode;
 
 }  // namespace orrery
