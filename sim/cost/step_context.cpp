@@ -22,8 +22,10 @@ ContextGrid::ContextGrid(Tokens longest) {
   }
 }
 
-DecodeTable::DecodeTable(const StepKernels& kernels, std::size_t windows, Tokens longest)
-    : kernels_(&kernels), grid_(longest) {
+DecodeTable::DecodeTable(const StepKernels& kernels, std::size_t windows, Tokens longest,
+                         std::int64_t queries, std::int64_t pace_steps)
+    : kernels_(&kernels), grid_(longest), queries_(queries), pace_steps_(pace_steps) {
+  shape_.decode_queries = queries;
   ORRERY_CHECK(windows <= static_cast<std::size_t>(kMaxWindows),
                "a model with more attention windows than a decode set carries");
   find_groups(windows);
@@ -88,9 +90,26 @@ void DecodeTable::fill(const Group& group, std::int64_t seqs, int k, std::vector
   evaluate(group, seqs, k, knots[i]);
   evaluate(group, seqs, k + 1, knots[i + 1]);
   const auto rise = static_cast<double>(knots[i + 1].base - knots[i].base);
-  knots[i].slope = std::llround(rise / static_cast<double>(seqs * (grid_.knot(k + 1) - grid_.knot(k))));
+  const std::int64_t parts = seqs * (grid_.knot(k + 1) - grid_.knot(k)) * pace_steps_;
+  knots[i].slope = pace_steps_ * std::llround(rise / static_cast<double>(parts));
   knots[i].over = std::max(knots[i].at, knots[i + 1].at);
   knots[i].has_slope = true;
+}
+
+ContextPrice DecodeTable::price(std::size_t g, const DecodeSet& set) {
+  const int w = groups_[g].window;
+  const auto i = static_cast<std::size_t>(w);
+  const TokenPace& pace = set.pace;
+  ORRERY_CHECK(pace_steps_ % pace.steps == 0, "a decode set of another pace than prices were compiled for");
+  const std::int64_t growing = w < 0 ? set.seqs : set.growing[i];
+  // The last of a sequence's queries reads the keys of those before it.
+  const Tokens whole = w < 0 ? set.context + set.seqs * (queries_ - 1) : set.windowed[i];
+  const std::int64_t x = whole * pace.steps + growing * pace.phase;  // in parts of a token
+  const ContextPiece p = piece(g, set.seqs, x / pace.steps);
+  const std::int64_t slope = p.slope / pace.steps, gain = growing * pace.tokens;
+  ContextPrice price{p.base + slope * (x - p.start * pace.steps), slope * gain, kEndless, p.provenance};
+  if (gain > 0 && p.end < kEndless) price.steps = (p.end * pace.steps - x + gain - 1) / gain;
+  return price;
 }
 
 ContextPiece DecodeTable::piece(std::size_t g, std::int64_t seqs, Tokens context) {

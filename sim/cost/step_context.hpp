@@ -48,25 +48,27 @@ struct ContextPiece {
   Provenance provenance = Provenance::analytic;
 };
 
+/// Price of a group for a decode set: `ps` now, and `rise` more with every step, exact for `steps` steps.
+struct ContextPrice {
+  std::int64_t ps = 0, rise = 0, steps = kEndless;
+  Provenance provenance = Provenance::analytic;
+};
+
 /// Decode attention as piecewise affine functions with integer coefficients: for each size of the decode set,
 /// one function of context per group of kernels that read the same context (the whole, or one window's) and
 /// share a class. Sampled at the knots when first used.
 class DecodeTable {
  public:
-  /// `longest`: mean context up to which knots are laid; prices beyond continue the last piece.
-  DecodeTable(const StepKernels& kernels, std::size_t windows, Tokens longest);
+  /// `longest`: mean context up to which knots are laid; prices beyond continue the last piece. Each sequence
+  /// computes `queries` tokens. `pace_steps`: slopes are multiples of it, so that sets whose pace has this
+  /// many steps (or a divisor) rise by whole picoseconds.
+  DecodeTable(const StepKernels& kernels, std::size_t windows, Tokens longest, std::int64_t queries = 1,
+              std::int64_t pace_steps = 1);
 
   std::size_t groups() const { return groups_.size(); }
-  /// The context that group `g` reads of `set`, and by how much it grows each step.
-  Tokens context(std::size_t g, const DecodeSet& set) const {
-    const int w = groups_[g].window;
-    return w < 0 ? set.context : set.windowed[static_cast<std::size_t>(w)];
-  }
-  std::int64_t growth(std::size_t g, const DecodeSet& set) const {
-    const int w = groups_[g].window;
-    return w < 0 ? set.seqs : set.growing[static_cast<std::size_t>(w)];
-  }
   const KernelClass& cls(std::size_t g) const { return *groups_[g].cls; }
+  /// The context a sequence has gained in part (TokenPace::phase) counts like whole tokens.
+  ContextPrice price(std::size_t g, const DecodeSet& set);
   ContextPiece piece(std::size_t g, std::int64_t seqs, Tokens context);
 
  private:
@@ -88,6 +90,7 @@ class DecodeTable {
 
   const StepKernels* kernels_;
   ContextGrid grid_;
+  std::int64_t queries_, pace_steps_;
   std::vector<Group> groups_;
   BatchShape shape_;   ///< reused
   KernelCalls calls_;  ///< reused

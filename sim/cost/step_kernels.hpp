@@ -14,8 +14,9 @@ namespace orrery {
 /// plan's factors, in one place. Immutable.
 class StepKernels {
  public:
-  /// Errors: ConfigError as StepLowering.
-  StepKernels(const ModelSpec& model, const Shard& shard, const KernelPlan& plan, KernelCostModelPtr cost);
+  /// `input` runs on a step's tokens before the model, or is null. Errors: ConfigError as StepLowering.
+  StepKernels(const ModelSpec& model, const Shard& shard, const KernelPlan& plan, KernelCostModelPtr cost,
+              OperatorPtr input = nullptr);
 
   /// Appends the calls of one scaling (or all) as the plan runs them.
   void lower(const BatchShape& batch, KernelClass::Scaling only, KernelCalls& out) const;
@@ -31,12 +32,18 @@ class StepKernels {
  private:
   void choose_collectives(KernelCalls& calls, std::size_t first) const;
 
+  LoweringContext context_;
   StepLowering lowering_;
+  OperatorPtr input_;
   KernelCostModelPtr cost_;
   std::vector<std::pair<std::string, double>> class_factor_;
   std::map<int, double> custom_all_reduce_max_bytes_;
   double sustained_factor_;
   double sustained_tokens_;
 };
+
+/// What joins `inputs` vectors of a model's hidden size into one before its layers; null for none. Replicated
+/// on every rank (vLLM, models/llama_eagle.py: ReplicatedLinear; deepseek_mtp.py: eh_proj).
+OperatorPtr joining_projection(const ModelSpec& model, int inputs);
 
 }  // namespace orrery

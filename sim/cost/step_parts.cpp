@@ -18,6 +18,14 @@ void ClassAccount::add(const KernelClass& cls, Provenance provenance, double sec
   rows_.back().seconds[static_cast<std::size_t>(provenance)] = seconds;
 }
 
+void ClassAccount::add(const ClassAccount& other) {
+  for (const Row& row : other.rows_) {
+    for (std::size_t p = 0; p < row.seconds.size(); ++p) {
+      if (row.seconds[p] != 0) add(*row.cls, static_cast<Provenance>(p), row.seconds[p]);
+    }
+  }
+}
+
 void ClassAccount::add_to(TimeShares& shares) const {
   for (const Row& row : rows_) {
     const std::string cls(row.cls->name);

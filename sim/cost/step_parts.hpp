@@ -13,6 +13,7 @@ namespace orrery {
 class ClassAccount {
  public:
   void add(const KernelClass& cls, Provenance provenance, double seconds);
+  void add(const ClassAccount& other);
   void add_to(TimeShares& shares) const;
 
  private:

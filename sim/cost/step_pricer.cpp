@@ -1,12 +1,11 @@
 #include "cost/step_pricer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
-#include "cost/step_context.hpp"
 #include "cost/step_lanes.hpp"
-#include "cost/step_parts.hpp"
-#include "cost/step_prefill.hpp"
+#include "cost/step_pass.hpp"
 
 namespace orrery {
 
@@ -14,11 +13,11 @@ namespace {
 
 /// Host time of a step in integer picoseconds, and how it combines with the device's.
 struct HostTime {
-  explicit HostTime(const KernelPlan& plan)
+  HostTime(const KernelPlan& plan, const Drafting& drafting)
       : async(plan.async_scheduling),
         per_step(to_ps(plan.host_per_step).value),
         per_seq(to_ps(plan.host_per_seq).value),
-        exposed(to_ps(plan.host_exposed).value),
+        exposed(to_ps(plan.host_exposed + drafting.host).value),
         exposed_prefill(to_ps(plan.host_exposed_prefill).value) {}
 
   std::int64_t hidden(std::int64_t seqs) const { return per_step + per_seq * seqs; }
@@ -31,133 +30,80 @@ struct HostTime {
   std::int64_t per_step, per_seq, exposed, exposed_prefill;
 };
 
-/// Rounded up, for positive numbers.
-std::int64_t divide_up(std::int64_t a, std::int64_t b) {
-  return (a + b - 1) / b;
-}
-
-/// Sum over j < steps of first + slope * j.
-double sum_of_run(std::int64_t first, std::int64_t slope, std::int64_t steps) {
-  const auto n = static_cast<double>(steps);
-  return static_cast<double>(first) * n + static_cast<double>(slope) * (n * (n - 1) / 2);
-}
-
-std::int64_t tokens_of(const DecodeSet& set, std::span<const PrefillChunk> chunks) {
-  std::int64_t n = set.seqs;
-  for (const PrefillChunk& chunk : chunks) n += chunk.new_tokens;
-  return n;
-}
-
-/// Scheduled sequences: each has one row of logits.
-std::int64_t rows_of(const DecodeSet& set, std::span<const PrefillChunk> chunks) {
-  return set.seqs + static_cast<std::int64_t>(chunks.size());
+/// The passes of a step, the target's first.
+std::vector<StepPass> passes_of(StepModel& target, StepModel* draft, const ModelSpec& model,
+                                const Drafting& drafting) {
+  const auto longest = [](const ModelSpec& m) { return m.max_model_len + m.max_model_len / 5; };
+  std::vector<StepPass> passes;
+  const std::int64_t q = drafting.queries;
+  passes.emplace_back(target, PassForm{q, q, true, 1}, longest(model), drafting.pace_steps);
+  if (draft == nullptr) return passes;
+  const Tokens drafted = std::max(longest(model), longest(*drafting.model));
+  passes.emplace_back(*draft, PassForm{q, 1, true, 1}, drafted, drafting.pace_steps);
+  if (drafting.passes > 1) {
+    passes.emplace_back(*draft, PassForm{1, 1, false, drafting.passes - 1}, drafted, drafting.pace_steps);
+  }
+  return passes;
 }
 
 }  // namespace
 
 struct StepPricer::Impl {
-  Impl(ModelSpec m, Shard s, DeviceProfile d, Topology t, KernelPlan p, KernelCostModelPtr cost)
+  Impl(ModelSpec m, Shard s, DeviceProfile d, Topology t, KernelPlan p, KernelCostModelPtr cost, Drafting how)
       : model(std::move(m)),
         shard(s),
         device(std::move(d)),
         topology(std::move(t)),
         plan(std::move(p)),
-        windows(model.caps().size()),
-        kernels(model, shard, plan, std::move(cost)),
-        host(plan),
-        eager(to_ps(plan.eager_launch_per_layer * static_cast<double>(model.layers())).value),
-        gaps(to_ps(plan.kernel_gap_per_layer * static_cast<double>(model.layers())).value),
-        parts(kernels),
-        tokens(parts),
-        rows(parts, windows),
-        attention(kernels, windows, model.max_model_len + model.max_model_len / 5),
-        prefill(kernels, windows) {
-    const std::int64_t largest = plan.graph_sizes.empty() ? 0 : plan.graph_sizes.back();
-    for (std::int64_t n = 0; n <= largest; ++n) graph_size.push_back(plan.padded(n, false));
+        draft_plan(plan),
+        drafting(std::move(how)),
+        host(plan, drafting),
+        target(model, shard, plan, cost, 0) {
+    if (drafting.model && drafting.passes > 0) {
+      if (drafting.precision) draft_plan.precision = *drafting.precision;
+      draft = std::make_unique<StepModel>(*drafting.model, shard, draft_plan, std::move(cost),
+                                          drafting.joined_inputs);
+    }
+    passes = passes_of(target, draft.get(), model, drafting);
   }
 
-  std::int64_t padded(std::int64_t n, bool has_prefill) const {
-    const bool graph = n < static_cast<std::int64_t>(graph_size.size()) && (plan.graph_mixed || !has_prefill);
-    return graph ? graph_size[static_cast<std::size_t>(n)] : n;
-  }
-
-  /// Device time between kernels: gaps, and the exposed launches of a step that no captured graph covers.
-  std::int64_t between_ps(std::int64_t n, bool has_prefill) const {
-    const bool covered =
-        !plan.graph_sizes.empty() && n <= plan.graph_sizes.back() && (plan.graph_mixed || !has_prefill);
-    return gaps + (covered ? 0 : eager);
-  }
-  /// Device time that does not depend on context.
-  std::int64_t fixed(std::int64_t n, std::int64_t logit_rows, bool has_prefill) {
-    return tokens.ps(padded(n, has_prefill)) + rows.ps(logit_rows) + between_ps(n, has_prefill);
-  }
-  std::int64_t decode_fixed(std::int64_t seqs) {
-    const auto i = static_cast<std::size_t>(seqs);
-    if (i >= fixed_by_seqs.size()) fixed_by_seqs.resize(i + 1, -1);
-    if (fixed_by_seqs[i] < 0) fixed_by_seqs[i] = fixed(seqs, seqs, false);
-    return fixed_by_seqs[i];
-  }
-  std::int64_t decode_attention(const DecodeSet& set) {
-    std::int64_t sum = 0;
-    for (std::size_t g = 0; set.seqs > 0 && g < attention.groups(); ++g) {
-      const Tokens x = attention.context(g, set);
-      const ContextPiece piece = attention.piece(g, set.seqs, x);
-      sum += piece.base + piece.slope * (x - piece.start);
+  void count(double total_ps, std::span<const double> kernels) {
+    for (std::size_t i = 0; i < kernels.size(); ++i) {
+      total_ps -= kernels[i];
+      if (i > 0) draft_ps += kernels[i];
     }
-    return sum;
-  }
-  /// Adds `steps` steps of decode attention; `growing`: the set gains a token each step. Returns their ps.
-  double account_attention(const DecodeSet& set, std::int64_t steps) {
-    double all = 0;
-    for (std::size_t g = 0; set.seqs > 0 && g < attention.groups(); ++g) {
-      const Tokens x = attention.context(g, set);
-      const ContextPiece piece = attention.piece(g, set.seqs, x);
-      const double ps = sum_of_run(piece.base + piece.slope * (x - piece.start),
-                                   piece.slope * attention.growth(g, set), steps);
-      account.add(attention.cls(g), piece.provenance, ps / kPsPerSecond);
-      all += ps;
-    }
-    return all;
+    host_ps += total_ps;
   }
 
   ModelSpec model;
   Shard shard;
   DeviceProfile device;
   Topology topology;
-  KernelPlan plan;
-  std::size_t windows;
-  StepKernels kernels;
+  KernelPlan plan, draft_plan;
+  Drafting drafting;
   HostTime host;
-  std::int64_t eager, gaps;
-  StepParts parts;
-  TokenTable tokens;
-  RowTable rows;
-  DecodeTable attention;
-  PrefillTable prefill;
-  std::vector<std::int64_t> graph_size;     ///< KernelPlan::padded by tokens
-  std::vector<std::int64_t> fixed_by_seqs;  ///< of decode steps; < 0: not evaluated
-  ClassAccount account;                     ///< attention; the tables count their own
-  double host_ps = 0;
+  StepModel target;
+  std::unique_ptr<StepModel> draft;
+  std::vector<StepPass> passes;
+  double host_ps = 0, draft_ps = 0;
 };
 
 StepPricer::StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topology topology, KernelPlan plan,
-                       KernelCostModelPtr cost)
+                       KernelCostModelPtr cost, Drafting drafting)
     : impl_(std::make_unique<Impl>(std::move(model), shard, std::move(device), std::move(topology),
-                                   std::move(plan), std::move(cost))) {}
+                                   std::move(plan), std::move(cost), std::move(drafting))) {}
 StepPricer::~StepPricer() = default;
 StepPricer::StepPricer(StepPricer&&) noexcept = default;
 
 AffinePrice StepPricer::decode(const DecodeSet& set) {
   Impl& p = *impl_;
   ORRERY_CHECK(set.seqs > 0, "a decode step of no sequences");
-  std::int64_t device = p.decode_fixed(set.seqs), slope = 0, steps = kEndless;
-  for (std::size_t g = 0; g < p.attention.groups(); ++g) {
-    const Tokens x = p.attention.context(g, set);
-    const std::int64_t growth = p.attention.growth(g, set);
-    const ContextPiece piece = p.attention.piece(g, set.seqs, x);
-    device += piece.base + piece.slope * (x - piece.start);
-    slope += piece.slope * growth;
-    if (growth > 0 && piece.end < kEndless) steps = std::min(steps, divide_up(piece.end - x, growth));
+  std::int64_t device = 0, slope = 0, steps = kEndless;
+  for (StepPass& pass : p.passes) {
+    const ContextPrice attention = pass.decode_attention(set);
+    device += pass.decode_fixed(set.seqs) + attention.ps;
+    slope += attention.rise;
+    steps = std::min(steps, attention.steps);
   }
   const std::int64_t hidden = p.host.hidden(set.seqs);
   if (p.host.async && device < hidden) {
@@ -172,62 +118,81 @@ AffinePrice StepPricer::decode(const DecodeSet& set) {
 
 Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks) {
   Impl& p = *impl_;
-  const std::int64_t seqs = rows_of(set, chunks);
-  const std::int64_t fixed = p.fixed(tokens_of(set, chunks), seqs, true);
-  return Ps(p.host.step(fixed + p.decode_attention(set) + p.prefill.ps(chunks), seqs, true));
+  std::int64_t device = 0;
+  for (StepPass& pass : p.passes) device += pass.mixed(set, chunks);
+  const std::int64_t scheduled = set.seqs + static_cast<std::int64_t>(chunks.size());
+  return Ps(p.host.step(device, scheduled, true));
 }
 
 void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps) {
-  Impl& p = *impl_;
-  p.tokens.count(p.padded(set.seqs, false), static_cast<double>(steps));
-  p.rows.count(set.seqs, static_cast<double>(steps));
-  const auto fixed = static_cast<double>(p.decode_fixed(set.seqs) - p.between_ps(set.seqs, false));
-  const double kernels = fixed * static_cast<double>(steps) + p.account_attention(set, steps);
-  p.host_ps += sum_of_run(price.first.value, price.slope.value, steps) - kernels;
+  std::array<double, 3> kernels{};
+  for (std::size_t i = 0; i < impl_->passes.size(); ++i)
+    kernels[i] = impl_->passes[i].account_decode(set, steps);
+  const auto n = static_cast<double>(steps);
+  impl_->count(
+      static_cast<double>(price.first.value) * n + static_cast<double>(price.slope.value) * (n * (n - 1) / 2),
+      kernels);
 }
 
 void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total) {
-  Impl& p = *impl_;
-  const std::int64_t n = tokens_of(set, chunks), logit_rows = rows_of(set, chunks);
-  p.tokens.count(p.padded(n, true), 1);
-  p.rows.count(logit_rows, 1);
-  const std::int64_t fixed = p.fixed(n, logit_rows, true) - p.between_ps(n, true);
-  const double attention = p.account_attention(set, 1) + p.prefill.account(chunks, p.account);
-  p.host_ps += static_cast<double>(total.value - fixed) - attention;
+  std::array<double, 3> kernels{};
+  for (std::size_t i = 0; i < impl_->passes.size(); ++i)
+    kernels[i] = impl_->passes[i].account_mixed(set, chunks);
+  impl_->count(static_cast<double>(total.value), kernels);
 }
 
 TimeShares StepPricer::shares() const {
-  ClassAccount all = impl_->account;
-  impl_->tokens.account(all);
-  impl_->rows.account(all);
+  ClassAccount all;
+  for (const StepPass& pass : impl_->passes) pass.add_to(all);
+  const auto add_tables = [&](const StepModel& m) { m.tokens.account(all), m.rows.account(all); };
+  add_tables(impl_->target);
+  if (impl_->draft) add_tables(*impl_->draft);
   TimeShares shares;
   all.add_to(shares);
   shares.host = std::max(impl_->host_ps, 0.0) / kPsPerSecond;
+  shares.draft = impl_->draft_ps / kPsPerSecond;
   return shares;
 }
 
-StepExplanation StepPricer::explain(const BatchShape& batch) const {
-  const Impl& p = *impl_;
+namespace {
+
+/// Adds the calls of one pass to an explanation, as many times as it runs; returns its device time.
+Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanation& out) {
+  const StepModel& m = pass.model();
   BatchShape shape = batch;
   const bool has_prefill = !shape.chunks.empty();
-  if (shape.padded_tokens == 0) shape.padded_tokens = p.plan.padded(shape.tokens(), has_prefill);
+  shape.decode_queries = pass.form().queries;
+  shape.decode_context += shape.decode_seqs * (shape.decode_queries - 1);
+  if (!pass.form().prompts)
+    shape.decode_seqs += static_cast<std::int64_t>(shape.chunks.size()), shape.chunks.clear();
+  if (shape.padded_tokens == 0) shape.padded_tokens = m.plan.padded(shape.tokens(), has_prefill);
   KernelCalls calls;
-  p.kernels.lower(shape, calls);
-  StepExplanation out;
+  m.kernels.lower(shape, calls);
   LongestPath path;
-  for (const KernelCall& call : calls) {
+  const auto times = static_cast<double>(pass.form().times);
+  for (KernelCall& call : calls) {
     if (!call.cls) {
       path.add(call.mark, call.lane, 0);
       continue;
     }
-    const KernelTime time = p.kernels.price(call);
-    const Seconds total = time.time * (call.repeat * p.kernels.factor(call));
+    const KernelTime time = m.kernels.price(call);
+    call.repeat *= times;
+    const Seconds total = time.time * (call.repeat * m.kernels.factor(call));
     path.add(call.mark, call.lane, total.value);
     out.calls.push_back({call, time, total});
   }
-  const Ps between(p.between_ps(shape.tokens(), has_prefill));
-  out.device = Seconds(path.seconds()) + to_seconds(between);
-  out.total = to_seconds(Ps(p.host.step(to_ps(out.device).value, shape.logit_rows(), has_prefill)));
+  const Ps between(m.between_ps(shape.tokens(), has_prefill) * pass.form().times);
+  return Seconds(path.seconds()) + to_seconds(between);
+}
+
+}  // namespace
+
+StepExplanation StepPricer::explain(const BatchShape& batch) const {
+  const Impl& p = *impl_;
+  StepExplanation out;
+  for (const StepPass& pass : p.passes) out.device += explain_pass(pass, batch, out);
+  const std::int64_t scheduled = batch.decode_seqs + static_cast<std::int64_t>(batch.chunks.size());
+  out.total = to_seconds(Ps(p.host.step(to_ps(out.device).value, scheduled, !batch.chunks.empty())));
   out.host = out.total - out.device;
   return out;
 }
@@ -245,7 +210,10 @@ const KernelPlan& StepPricer::plan() const {
   return impl_->plan;
 }
 const KernelCostModel& StepPricer::cost() const {
-  return impl_->kernels.cost();
+  return impl_->target.kernels.cost();
+}
+const Drafting& StepPricer::drafting() const {
+  return impl_->drafting;
 }
 
 }  // namespace orrery

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cost/drafting.hpp"
 #include "cost/kernel_cost_model.hpp"
 #include "cost/kernel_plan.hpp"
 #include "model/model_spec.hpp"
@@ -28,6 +29,7 @@ struct TimeShares {
   std::map<std::string, double> by_class;
   std::array<double, kProvenanceCount> by_provenance{};
   double host = 0;
+  double draft = 0;  ///< of the device time, that of draft models
   /// Seconds by (class, provenance): what the error bars are made of.
   std::map<std::pair<std::string, Provenance>, double> by_class_provenance;
 };
@@ -45,12 +47,13 @@ struct StepExplanation {
 
 /// The price of engine steps of one (model, split, device, topology, plan): tables over tokens and logit
 /// rows, and per decode-set size a piecewise affine function of context with integer picosecond coefficients,
-/// filled on first use. Not thread-safe (it fills its tables); one per replica group and thread. Prices
-/// depend on their arguments alone, never on the order of calls.
+/// filled on first use. With speculation a step also verifies and drafts (Drafting). Not thread-safe (it
+/// fills its tables); one per replica group and thread. Prices depend on their arguments alone, never on the
+/// order of calls.
 class StepPricer {
  public:
   StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topology topology, KernelPlan plan,
-             KernelCostModelPtr cost);
+             KernelCostModelPtr cost, Drafting drafting = {});
   ~StepPricer();
   StepPricer(StepPricer&&) noexcept;
 
@@ -76,6 +79,7 @@ class StepPricer {
   const DeviceProfile& device() const;
   const KernelPlan& plan() const;
   const KernelCostModel& cost() const;
+  const Drafting& drafting() const;
 
  private:
   struct Impl;

@@ -43,7 +43,7 @@ struct DecodeSet {
   Tokens context = 0;  ///< KV tokens read in the next step, summed (own new token included)
   std::array<Tokens, kMaxWindows> windowed{};  ///< in ModelSpec::caps() order
   std::array<std::int64_t, kMaxWindows> growing{};
-  TokenPace pace;  ///< of every sequence of the set
+  TokenPace pace{};  ///< of every sequence of the set
 
   /// The same sequences `steps` steps later, if none crosses a cap in between.
   DecodeSet advanced(std::int64_t steps) const {

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cost/step_context.hpp"
+#include "cost/step_kernels.hpp"
+#include "cost/step_parts.hpp"
+#include "cost/step_prefill.hpp"
+
+namespace orrery {
+
+/// A model on one rank as steps price it: its kernels, and the tables of what depends on tokens, logit rows
+/// and chunks alone. They refer to each other: not to be moved.
+struct StepModel {
+  StepModel(const ModelSpec& model, const Shard& shard, const KernelPlan& plan, KernelCostModelPtr cost,
+            int joined_inputs);
+  StepModel(const StepModel&) = delete;
+  StepModel& operator=(const StepModel&) = delete;
+
+  std::int64_t padded(std::int64_t tokens, bool has_prefill) const;
+  /// Device time between kernels: gaps, and the exposed launches of a step that no captured graph covers.
+  std::int64_t between_ps(std::int64_t tokens, bool has_prefill) const;
+
+  const KernelPlan& plan;
+  std::size_t windows;
+  StepKernels kernels;
+  std::int64_t eager, gaps;
+  StepParts parts;
+  TokenTable tokens;
+  RowTable rows;
+  PrefillTable prefill;
+  std::vector<std::int64_t> graph_size;  ///< KernelPlan::padded by tokens
+};
+
+/// What a pass computes of a step.
+struct PassForm {
+  std::int64_t queries = 1;  ///< tokens of each sequence of the decode set
+  std::int64_t rows = 1;     ///< of them, those whose logits are computed
+  bool prompts = true;       ///< the prompt chunks; else one token of each sequence that has a chunk
+  std::int64_t times = 1;    ///< passes in a row
+};
+
+/// Passes of one model over a step's sequences: prices of the whole, piecewise affine in the contexts.
+class StepPass {
+ public:
+  using Chunks = std::span<const PrefillChunk>;
+  /// `longest`: mean context up to which knots are laid. `pace_steps`: see DecodeTable.
+  StepPass(StepModel& model, PassForm form, Tokens longest, std::int64_t pace_steps);
+
+  /// Device time of a decode step of `seqs` sequences, but for attention.
+  std::int64_t decode_fixed(std::int64_t seqs);
+  /// Attention of the decode set, per step and how it changes.
+  ContextPrice decode_attention(const DecodeSet& set);
+  /// Device time of a step with chunks.
+  std::int64_t mixed(const DecodeSet& set, Chunks chunks);
+
+  /// Counts `steps` decode steps, or one with chunks, in the account. Returns the kernels' picoseconds.
+  double account_decode(const DecodeSet& set, std::int64_t steps);
+  double account_mixed(const DecodeSet& set, Chunks chunks);
+  void add_to(ClassAccount& all) const;
+
+  const PassForm& form() const { return form_; }
+  StepModel& model() const { return *model_; }
+
+ private:
+  std::int64_t tokens(std::int64_t seqs, Chunks chunks) const;
+  std::int64_t rows(std::int64_t seqs, Chunks chunks) const;
+  double account_attention(const DecodeSet& set, std::int64_t steps);
+
+  StepModel* model_;
+  PassForm form_;
+  DecodeTable attention_;
+  std::vector<std::int64_t> fixed_by_seqs_;  ///< of decode steps; < 0: not evaluated
+  ClassAccount account_;                     ///< of attention; the tables count their own
+};
+
+}  // namespace orrery
