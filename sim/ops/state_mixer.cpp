@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <string>
 
 #include <fmt/format.h>
@@ -218,6 +219,37 @@ double state_elements(const StateParams& p, Tokens context, int ranks) {
       p.levels ? 1.0 + std::popcount(static_cast<std::uint64_t>(std::max<Tokens>(context, 0) / p.chunk))
                : 1.0;
   return units * head_elements(p) * live * static_cast<double>(p.memories);
+}
+
+namespace {
+/// Up the tree every node combines its two halves, down it every node but the first hands its sum to the half
+/// on its right.
+PromptSchedule parallel_scan(Tokens n) {
+  PromptSchedule s;
+  for (Tokens half = 1; 2 * half <= n; half *= 2) {
+    const Tokens up = n / (2 * half), down = (n - half) / (2 * half);
+    s.combinations += static_cast<double>(up + down);
+    s.depth += 1 + (down > 0 ? 1 : 0);
+  }
+  return s;
+}
+}  // namespace
+
+PromptSchedule prompt_schedule(const StateParams& p, Tokens n) {
+  const auto tokens = static_cast<double>(n);
+  const double chunks = std::ceil(tokens / static_cast<double>(p.chunk));
+  switch (p.prompt_algorithm()) {
+    case StateAlgorithm::chunk:
+      return {chunks, chunks};
+    case StateAlgorithm::scan:
+      return parallel_scan(n);
+    case StateAlgorithm::fft: {
+      const double points = 2 * static_cast<double>(std::bit_ceil(static_cast<std::uint64_t>(n)));
+      return {points * std::log2(points), 2 * std::log2(points)};
+    }
+    default:
+      return {tokens, tokens};
+  }
 }
 
 }  // namespace orrery

@@ -192,6 +192,15 @@ struct StateParams {
 /// the inputs of convolutions and token shifts.
 double state_elements(const StateParams& p, Tokens context, int ranks);
 
+/// How a prompt of n tokens runs through the rule, whatever its sizes: combinations of states with states or
+/// tokens, and how many of them follow one another. Recurrent n of both; chunks (and mini-batches) ceil(n /
+/// C); a work-efficient parallel scan (Brent and Kung, 1982; Blelloch, 1990) less than 2 n in less than 2
+/// ceil(log2 n) levels; the FFT's butterflies, twice points / 2 log2 points over as many levels.
+struct PromptSchedule {
+  double combinations = 0, depth = 0;
+};
+PromptSchedule prompt_schedule(const StateParams& p, Tokens n);
+
 /// The rule over prompt chunks. Also holds other_parameters, divided over ranks as the units are.
 class StatePrefill final : public Operator {
  public:

@@ -119,7 +119,7 @@ class BlockLinear final : public Operator {
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override {
     const auto m = static_cast<double>(batch.dense_tokens());
     if (m == 0) return;
-    const auto& format = ctx.precision;
+    const LinearFormat format = ctx.precision.linear(Module::mixer);
     KernelCall call = make_call(kGemm, {m, columns(ctx), k_}, format.compute, format.weight);
     const double inputs = m * k_ * static_cast<double>(blocks_.local_units(ctx.shard.tp) - 1);
     call.work.hbm_read_bytes += inputs * bytes_per_element(format.compute);
@@ -131,7 +131,7 @@ class BlockLinear final : public Operator {
     return k_ * n + (bias_ ? n : 0);
   }
   double weight_bytes(const LoweringContext& ctx) const override {
-    return stored_matrix_bytes(ctx.precision.weight, k_, columns(ctx)) +
+    return stored_matrix_bytes(ctx.precision.linear(Module::mixer), k_, columns(ctx)) +
            (bias_ ? columns(ctx) * bytes_per_element(ctx.precision.activation) : 0);
   }
 
@@ -184,14 +184,15 @@ struct Builder {
   void project(const StateProjection* w, std::size_t count) {
     const bool rows = w->split == StateSplit::rows;
     const std::string_view role = role_name(w->role);
+    const Module module = w->role == StateRole::out_proj ? Module::mixer_output : Module::mixer;
     const UnitGroup input = group(*w, wide(w->in), rows);
     if (w->role == StateRole::out_proj || w->role == StateRole::x_proj)
       add<Quantise>(Scaling::tokens, UnitGroup{p.units(), p.width() / p.units()}, true,
-                    p.output == OutputGate::none ? Producer::attention : Producer::activation);
+                    p.output == OutputGate::none ? Producer::attention : Producer::activation, module);
     std::int64_t inner = wide(w->in);
     if (w->rank > 0) {
       add<Linear>(Scaling::tokens, role, std::vector{input}, std::vector{UnitGroup{1, w->rank}},
-                  rows ? TensorSplit::rows : TensorSplit::columns, false);
+                  rows ? TensorSplit::rows : TensorSplit::columns, false, module);
       inner = w->rank;
     }
     std::vector<UnitGroup> outputs;
@@ -200,7 +201,7 @@ struct Builder {
       add<BlockLinear>(Scaling::tokens, role, inner, wide(w->out), w->blocks, w->bias);
     else
       add<Linear>(Scaling::tokens, role, std::vector{w->rank > 0 ? UnitGroup{1, inner} : input}, outputs,
-                  rows && w->rank == 0 ? TensorSplit::rows : TensorSplit::columns, w->bias);
+                  rows && w->rank == 0 ? TensorSplit::rows : TensorSplit::columns, w->bias, module);
     if (rows) {
       const bool last = w->role == StateRole::out_proj;
       add<AllReduce>(Scaling::tokens, last ? "state_all_reduce" : "x_all_reduce", wide(w->out));
@@ -234,7 +235,7 @@ ScaledOperators state_operators(const StateParams& p, std::int64_t hidden) {
            role == StateRole::k_proj || role == StateRole::v_proj;
   };
   const auto last = [](StateRole role) { return role == StateRole::out_proj; };
-  b.add<Quantise>(Scaling::tokens, UnitGroup{hidden, 1}, false, Producer::norm);
+  b.add<Quantise>(Scaling::tokens, UnitGroup{hidden, 1}, false, Producer::norm, Module::mixer);
   if (p.token_shift.mixes > 0) b.add<ShiftTokens>(Scaling::tokens, p.token_shift, hidden);
   b.project_if(before);
   if (p.conv.width > 0) {
