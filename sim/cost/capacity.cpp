@@ -17,21 +17,35 @@ struct Footprint {
   double available() const { return budget - weights - overhead; }
 };
 
-int widest_head(const ModelSpec& model) {
-  int widest = 0;
-  for (const auto& kind : model.kinds) widest = std::max(widest, kind.attention.head_dim);
-  return widest;
+/// Of the heads that are rotated; 0 without any.
+double widest_rotary(const ModelSpec& model) {
+  std::int64_t widest = 0;
+  for (const auto& kind : model.kinds) {
+    for (const auto& mixer : kind.mixers) {
+      const auto* attention = std::get_if<AttentionParams>(&mixer);
+      const auto* latent = std::get_if<LatentParams>(&mixer);
+      if (attention && attention->rope) widest = std::max(widest, attention->head_dim);
+      if (latent) widest = std::max(widest, latent->sizes.rope);
+    }
+  }
+  return static_cast<double>(widest);
 }
 
+/// Columns of the widest activation inside a feed-forward: for experts those of all that one token chooses.
 double widest_ffn(const ModelSpec& model) {
-  double widest = 0;
-  for (const auto& kind : model.kinds) widest = std::max(widest, static_cast<double>(kind.ffn.width));
-  return widest;
+  std::int64_t widest = 0;
+  for (const auto& kind : model.kinds) {
+    if (const auto* dense = dense_of(kind)) widest = std::max(widest, dense->width);
+    if (const auto* moe = std::get_if<MoeParams>(&kind.ffn)) {
+      widest = std::max(widest, moe->width * moe->active + moe->shared_width * moe->shared_experts);
+    }
+  }
+  return static_cast<double>(widest);
 }
 
 /// The rotary table an engine keeps: cosines and sines for every position, one head wide.
 double rotary_table_bytes(const ModelSpec& model, const LoweringContext& ctx) {
-  return static_cast<double>(model.max_model_len) * widest_head(model) *
+  return static_cast<double>(model.max_model_len) * widest_rotary(model) *
          bytes_per_element(ctx.precision.activation);
 }
 

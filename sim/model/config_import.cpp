@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "model/facts.hpp"
 #include "model/family_map.hpp"
-#include "model/field_reader.hpp"
-#include "ops/decode_set.hpp"
+#include "model/layer_import.hpp"
 
 namespace orrery {
 namespace {
@@ -113,75 +113,23 @@ TextConfig find_text_config(const std::shared_ptr<const JsonDocument>& doc) {
   return {std::move(top), std::move(*family)};
 }
 
-LayerKind read_layer(JsonView& view, FieldReader& read) {
-  LayerKind kind;
-  auto& a = kind.attention;
-  a.heads = static_cast<int>(read.size("heads", 1, 1 << 16));
-  a.kv_heads = static_cast<int>(read.size("kv_heads", 1, 1 << 16));
-  a.head_dim = static_cast<int>(read.size("head_dim", 1, 1 << 16));
-  if (a.heads % a.kv_heads != 0) {
-    view.fail("num_key_value_heads",
-              fmt::format("{} attention heads are not a multiple of {} KV heads", a.heads, a.kv_heads));
-  }
-  a.qkv_bias = read.flag("qkv_bias");
-  a.output_bias = read.flag("output_bias");
-  a.qk_norm = read.flag("qk_norm");
-  kind.ffn = {read.size("ffn_width", 1, 1 << 24), read.flag("gated"), read.flag("mlp_bias")};
-  kind.norms = static_cast<int>(read.size("norms", 2, 4));
-  ORRERY_CHECK(kind.norms != 3, "a family's norms are 2 or 4");
-  return kind;
-}
-
-/// "full" or "window" for each layer: the config's own list, else the family's period.
-std::vector<std::string> layer_words(TextConfig& text, FieldReader& read, std::size_t layers) {
-  const auto& rule = text.family.layers;
-  if (!rule.types_key.empty() && text.view.has(rule.types_key)) {
-    auto words = text.view.texts_or(rule.types_key, {});
-    if (words.size() != layers) {
-      text.view.fail(rule.types_key,
-                     fmt::format("expected one entry for each of {} layers, found {}", layers, words.size()));
+/// Windows that cover every context are none.
+void drop_idle_windows(ModelSpec& model) {
+  for (auto& kind : model.kinds) {
+    for (auto& mixer : kind.mixers) {
+      auto* attention = std::get_if<AttentionParams>(&mixer);
+      if (attention == nullptr || !attention->pattern.covers(model.max_model_len)) continue;
+      model.notes.push_back(
+          fmt::format("a {} covers every context: attention is full", attention->pattern.describe()));
+      attention->pattern = {};
     }
-    for (auto& word : words) {
-      const auto known = rule.types.find(word);
-      if (known == rule.types.end()) {
-        text.view.fail(rule.types_key, fmt::format("layer type '{}' is not supported yet", word));
-      }
-      word = known->second;
-    }
-    return words;
-  }
-  const auto full_below = static_cast<std::size_t>(read.size("full_below", 0, kLongest));
-  std::vector<std::string> words(layers, "full");
-  for (std::size_t i = full_below; i < layers; ++i) words[i] = rule.period[i % rule.period.size()];
-  return words;
-}
-
-void read_layers(TextConfig& text, FieldReader& read, ModelSpec& model) {
-  const auto layers = static_cast<std::size_t>(read.size("layers", 1, 10000));
-  const LayerKind kind = read_layer(text.view, read);
-  Tokens window = read.flag("window_enabled") ? read.size("window", 0, kLongest) : 0;
-  if (window >= model.max_model_len) {
-    model.notes.push_back(
-        fmt::format("a window of {} tokens covers every context: attention is full", window));
-    window = 0;
-  }
-  for (const auto& word : layer_words(text, read, layers)) {
-    const Tokens own = word == "window" ? window : 0;
-    auto same = std::find_if(model.kinds.begin(), model.kinds.end(),
-                             [&](const LayerKind& k) { return k.attention.window == own; });
-    if (same == model.kinds.end()) {
-      same = model.kinds.insert(same, kind);
-      same->attention.window = own;
-    }
-    ++same->count;
-    model.pattern.push_back(static_cast<int>(same - model.kinds.begin()));
   }
 }
 
 /// The longest context: as vLLM derives it, a rope scaling that stretches positions multiplies the length it
 /// was trained with; the scalings whose length max_position_embeddings already includes do not.
-Tokens context_length(JsonView& view, FieldReader& read) {
-  const Tokens length = read.size("max_model_len", 1, kLongest);
+Tokens context_length(JsonView& view, const Facts& facts) {
+  const Tokens length = facts.size("max_model_len", 1, kLongest);
   const char* key = view.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
   if (!view.has(key)) return length;
   auto scaling = view.object(key);
@@ -197,8 +145,8 @@ Tokens context_length(JsonView& view, FieldReader& read) {
 }
 
 /// Formats of an unquantised checkpoint: its dtype, except that servers run fp32 ones in bf16.
-Precision stored_precision(FieldReader& read, std::vector<std::string>& notes) {
-  const std::string given = read.text("dtype");
+Precision stored_precision(const Facts& facts, std::vector<std::string>& notes) {
+  const std::string given = facts.text("dtype");
   if (given.empty()) notes.emplace_back("no dtype is given: bf16 assumed");
   DType type = given.empty() ? DType::bf16 : parse_dtype(given);
   if (type == DType::fp32) {
@@ -225,17 +173,23 @@ ModelSpec import_config(const std::shared_ptr<const JsonDocument>& config, const
                         const std::shared_ptr<const JsonDocument>& quantisation) {
   auto text = find_text_config(config);
   refuse_unknown(text.view, text.family, {"model_type", "architectures", "quantization_config", "orrery"});
-  FieldReader read(text.view, text.family);
+  Facts facts(text.view, text.family);
   ModelSpec model;
   model.name = name;
   model.source = config->path();
   model.family = text.family.model_type;
-  model.hidden = read.size("hidden", 1, 1 << 20);
-  model.vocab = read.size("vocab", 1, 1 << 26);
-  model.tied_embeddings = read.flag("tied_embeddings");
-  model.max_model_len = context_length(text.view, read);
-  read_layers(text, read, model);
-  model.native = stored_precision(read, model.notes);
+  facts.set("layers", facts.size("layers", 1, 10000));
+  facts.check();
+  model.hidden = facts.size("hidden", 1, 1 << 20);
+  model.vocab = facts.size("vocab", 1, 1 << 26);
+  model.tied_embeddings = facts.flag("tied_embeddings");
+  model.other_parameters = facts.size("other_parameters", 0, kLongest);
+  model.final_norm = facts.size("final_norm_parameters", 0, kLongest);
+  model.mtp_layers = static_cast<int>(facts.size("mtp_layers", 0, 64));
+  model.max_model_len = context_length(text.view, facts);
+  read_layers(facts, model);
+  drop_idle_windows(model);
+  model.native = stored_precision(facts, model.notes);
   JsonView top(config);
   for (auto* view : {&top, &text.view}) {
     if (auto q = view->object_if("quantization_config")) {

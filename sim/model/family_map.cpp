@@ -24,49 +24,37 @@ bool matches(std::string_view pattern, std::string_view text) {
   return false;
 }
 
-void read_fields(JsonView fields, std::map<std::string, FieldRule>& out) {
-  for (const auto& name : fields.keys()) {
-    if (!fields.raw(name).is_object()) {
-      out[name] = {{}, fields.raw(name), {}};
-      continue;
-    }
-    auto rule = fields.object(name);
-    FieldRule read{rule.texts_or("keys", {}), {}, {}};
-    if (rule.has("default")) read.fallback = rule.raw("default");
-    if (rule.has("null")) read.when_null = rule.raw("null");
-    rule.finish();
-    out[name] = std::move(read);
+FieldRule read_rule(JsonView& fields, const std::string& name) {
+  if (!fields.raw(name).is_object()) return {{}, fields.raw(name), {}, {}, false};
+  auto rule = fields.object(name);
+  FieldRule read{
+      rule.texts_or("keys", {}), {}, {}, rule.texts_or("words", {}), rule.boolean_or("per_layer", false)};
+  if (rule.has("default")) read.fallback = rule.raw("default");
+  if (rule.has("null")) read.when_null = rule.raw("null");
+  rule.finish();
+  return read;
+}
+
+void read_checks(JsonView checks, std::vector<FieldCheck>& out) {
+  for (const auto& name : checks.keys()) {
+    auto check = checks.object(name);
+    out.push_back({check.text("require"), check.text("field"), check.text("why")});
+    check.finish();
   }
 }
 
-void read_layers(JsonView view, LayerRule& out) {
-  out.types_key = view.text_or("types_key", "");
-  if (auto types = view.object_if("types")) {
-    for (const auto& word : types->keys()) out.types[word] = types->text(word);
-  }
-  out.period = view.texts_or("period", {"full"});
-  if (out.period.empty()) view.fail("period", "expected at least one entry");
-  view.finish();
-}
-
-/// Reads one file over what it extends.
-void read_into(const std::string& name, FamilyMap& out, int depth) {
+/// A file with what it extends underneath.
+Json merged(const std::string& name, int depth) {
   const auto doc = JsonDocument::load(family_path(name));
-  JsonView view(doc);
-  view.ignore("help");
-  view.ignore("source");
-  if (view.has("extends")) {
-    if (depth == 4) view.fail("extends", "more than four files extend each other");
-    read_into(view.text("extends"), out, depth + 1);
-  }
-  out.architectures = view.texts_or("architectures", {});
-  if (auto fields = view.object_if("fields")) read_fields(*fields, out.fields);
-  if (auto layers = view.object_if("layers")) read_layers(*layers, out.layers);
-  if (auto exact = view.object_if("must_be")) {
-    for (const auto& key : exact->keys()) out.must_be[key] = exact->raw(key);
-  }
-  for (auto& key : view.texts_or("ignored", {})) out.ignored.push_back(std::move(key));
-  view.finish();
+  Json own = doc->root();
+  if (!own.is_object() || !own.contains("extends")) return own;
+  if (depth == 4) JsonView(doc).fail("extends", "more than four files extend each other");
+  Json base = merged(own.at("extends").get<std::string>(), depth + 1);
+  Json ignored = base.value("ignored", Json::array());
+  for (const auto& key : own.value("ignored", Json::array())) ignored.push_back(key);
+  base.merge_patch(own);
+  base["ignored"] = std::move(ignored);
+  return base;
 }
 
 }  // namespace
@@ -76,9 +64,10 @@ bool FamilyMap::ignores(std::string_view key) const {
 }
 
 bool FamilyMap::reads(const std::string& key) const {
-  if (key == layers.types_key || must_be.count(key) > 0) return true;
+  if (must_be.count(key) > 0) return true;
+  const auto names = [&](const std::string& full) { return full.substr(0, full.find('.')) == key; };
   return std::any_of(fields.begin(), fields.end(), [&](const auto& f) {
-    return std::find(f.second.keys.begin(), f.second.keys.end(), key) != f.second.keys.end();
+    return std::any_of(f.second.keys.begin(), f.second.keys.end(), names);
   });
 }
 
@@ -99,7 +88,19 @@ FamilyMap load_family(const std::string& model_type) {
   FamilyMap family;
   family.model_type = model_type;
   family.path = family_path(model_type);
-  read_into(model_type, family, 0);
+  JsonView view(JsonDocument::parse(merged(model_type, 0).dump(1), family.path));
+  for (const char* note : {"help", "source", "extends"}) view.ignore(note);
+  family.architectures = view.texts_or("architectures", {});
+  auto fields = view.object("fields");
+  for (const auto& name : fields.keys()) family.fields[name] = read_rule(fields, name);
+  family.stack = view.raw("stack");
+  if (view.has("encoder")) family.encoder = view.raw("encoder");
+  if (auto checks = view.object_if("checks")) read_checks(std::move(*checks), family.checks);
+  if (auto exact = view.object_if("must_be")) {
+    for (const auto& key : exact->keys()) family.must_be[key] = exact->raw(key);
+  }
+  family.ignored = view.texts_or("ignored", {});
+  view.finish();
   return family;
 }
 

@@ -11,26 +11,30 @@ namespace orrery {
 
 /// Where one fact about a model is found in a family's config.json.
 struct FieldRule {
-  std::vector<std::string> keys;  ///< synonyms; empty = a constant of the family
-  Json fallback;   ///< constant or class default: a value, "heads", or "hidden / heads"; null = required
+  std::vector<std::string> keys;  ///< synonyms, "a.b" for nested ones; empty = a fact of the family
+  Json fallback;   ///< when no key is given: a value, or an expression over facts; null = required
   Json when_null;  ///< what an explicit null means; null = as if absent
+  std::vector<std::string> words;  ///< accepted values of a text, or of each entry of a list; empty = any
+  bool per_layer = false;          ///< a list with one entry for each layer
 };
 
-/// How the layers of a family differ: `period` repeats over the layers, each entry "full" or "window".
-struct LayerRule {
-  std::string types_key;                     ///< a list in the config that overrides the period; "" = none
-  std::map<std::string, std::string> types;  ///< its words -> "full" or "window"
-  std::vector<std::string> period{"full"};
+/// A condition the facts of a config must meet; `why` may name facts in braces.
+struct FieldCheck {
+  std::string require, field, why;
 };
 
-/// A family of models: models/families/<model_type>.json. Data only; adding a family that differs in its
-/// fields, defaults or layer pattern touches no C++. `extends` takes over what another file says, key by key.
+/// A family of models: models/families/<model_type>.json. Data only: adding a family touches no C++.
+/// `extends` takes over what another file says, value by value (RFC 7386; lists of `ignored` are joined).
 struct FamilyMap {
   std::string model_type;
   std::string path;
   std::vector<std::string> architectures;  ///< accepted values of the config's `architectures`
   std::map<std::string, FieldRule> fields;
-  LayerRule layers;
+  /// The blocks of layer i, in order of their names: each with "when", "mixers", "ffn" and "norms", whose
+  /// values are expressions over the facts, `layer` (from 0) and `layers` (see block_reader.hpp).
+  Json stack = Json::object();
+  Json encoder;  ///< the encoder of another modality (EncoderParams), null = none
+  std::vector<FieldCheck> checks;
   std::map<std::string, Json> must_be;  ///< fields understood at one value only
   std::vector<std::string> ignored;     ///< fields that change no cost; '*' stands for anything
 

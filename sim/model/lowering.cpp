@@ -1,78 +1,108 @@
 #include "model/lowering.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <utility>
 
-#include "ops/attention.hpp"
+#include "model/lower_blocks.hpp"
 #include "ops/collective.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/linear.hpp"
+#include "ops/other_parameters.hpp"
 #include "ops/vocabulary.hpp"
 
 namespace orrery {
 
 void StepLowering::add(OperatorPtr op, Scaling scaling) {
-  parts_.push_back({std::move(op), scaling, repeat_, false});
+  parts_.push_back({std::move(op), scaling, repeat_, copies_, depth_, false});
 }
 
-void StepLowering::add_attention(const ModelSpec& model, const LayerKind& kind) {
-  const auto& a = kind.attention;
-  const AttentionSizes sizes{a.heads, a.kv_heads, a.head_dim, a.window};
-  const UnitGroup hidden{model.hidden, 1}, q{a.heads, a.head_dim}, kv{a.kv_heads, a.head_dim};
-  add(std::make_shared<RmsNorm>("input_norm", model.hidden, true, true));
-  add(std::make_shared<Quantise>(hidden, false, Producer::norm));
-  add(std::make_shared<Linear>("qkv_proj", std::vector{hidden}, std::vector{q, kv, kv}, TensorSplit::columns,
-                               a.qkv_bias));
-  if (a.qk_norm) add(std::make_shared<QkNorm>(sizes));
-  add(std::make_shared<RopeKvWrite>(sizes));
-  const auto caps = model.caps();
-  const auto index = std::find(caps.begin(), caps.end(), KeyCap(a.window)) - caps.begin();
-  add(std::make_shared<PrefillAttention>(sizes), Scaling::prefill);
-  add(std::make_shared<DecodeAttention>(sizes, static_cast<std::size_t>(index)), Scaling::decode);
-  add(std::make_shared<Quantise>(q, true, Producer::attention));
-  add(std::make_shared<Linear>("o_proj", std::vector{q}, std::vector{hidden}, TensorSplit::rows,
-                               a.output_bias));
-  add(std::make_shared<AllReduce>("attn_all_reduce", model.hidden));
-  if (kind.norms == 4) add(std::make_shared<RmsNorm>("post_attn_norm", model.hidden, false, false));
-}
-
-void StepLowering::add_ffn(const ModelSpec& model, const LayerKind& kind) {
-  const auto& f = kind.ffn;
-  const UnitGroup hidden{model.hidden, 1}, width{f.width, 1};
-  add(std::make_shared<RmsNorm>("post_norm", model.hidden, true, true));
-  add(std::make_shared<Quantise>(hidden, false, Producer::norm));
-  const std::vector<UnitGroup> up(f.gated ? 2 : 1, width);
-  add(std::make_shared<Linear>("gate_up_proj", std::vector{hidden}, up, TensorSplit::columns, f.bias));
-  add(std::make_shared<Activation>(f.width, f.gated));
-  add(std::make_shared<Quantise>(width, true, Producer::activation));
-  add(std::make_shared<Linear>("down_proj", std::vector{width}, std::vector{hidden}, TensorSplit::rows,
-                               f.bias));
-  add(std::make_shared<AllReduce>("mlp_all_reduce", model.hidden));
-  if (kind.norms == 4) add(std::make_shared<RmsNorm>("post_mlp_norm", model.hidden, false, false));
+void StepLowering::add_kind(const ModelSpec& model, const LayerKind& kind) {
+  repeat_ = kind.count;
+  copies_ = kind.copies > 0 ? std::min<double>(static_cast<double>(kind.copies), kind.count) : kind.count;
+  depth_ = kind.depth;
+  const auto& norms = kind.norms;
+  const bool mixes = !kind.mixers.empty();
+  const bool feeds = !std::holds_alternative<std::monostate>(kind.ffn);
+  int norms_made = 0;
+  const auto norm = [&](const char* role, bool residual, bool feeds_linear) {
+    add(std::make_shared<RmsNorm>(role, model.hidden, residual, feeds_linear));
+    ++norms_made;
+  };
+  const UnitGroup hidden{model.hidden, 1};
+  if (mixes) {
+    if (norms.before > 0) norm("input_norm", true, true);
+    add(std::make_shared<Quantise>(hidden, false, Producer::norm));
+    for (const auto& mixer : kind.mixers) {
+      for (auto& [op, scaling] : mixer_operators(mixer, model.hidden, model.caps())) add(op, scaling);
+    }
+    if (norms.after > 0) norm("post_attn_norm", false, false);
+  }
+  if (feeds) {
+    if (norms.before > 0 && !(norms.shared && mixes)) norm("post_norm", true, true);
+    for (auto& [op, scaling] : ffn_operators(kind.ffn, model.hidden)) add(op, scaling);
+    if (norms.after > 0) norm("post_mlp_norm", false, false);
+  }
+  const auto biases = norms.layer_norm ? norms_made * model.hidden : 0;
+  if (biases + kind.other_parameters > 0) {
+    add(std::make_shared<OtherParameters>(biases + kind.other_parameters));
+  }
+  if (!parts_.empty()) parts_.back().layer_end = true;
+  repeat_ = copies_ = depth_ = 1;
 }
 
 StepLowering::StepLowering(const ModelSpec& model, const LoweringContext& ctx) : ctx_(ctx) {
   check_split(model, ctx.shard);
-  add(std::make_shared<Embedding>(model.vocab, model.hidden));
+  const Embedding embedding(model.vocab, model.hidden);
+  embedding_parameters_ = embedding.parameters();
+  head_parameters_ = model.tied_embeddings ? embedding_parameters_ : 0;
+  add(std::make_shared<Embedding>(embedding));
   add(std::make_shared<AllReduce>("embedding_all_reduce", model.hidden));
-  for (const auto& kind : model.kinds) {
-    repeat_ = kind.count;
-    add_attention(model, kind);
-    add_ffn(model, kind);
-    parts_.back().layer_end = true;
+  for (const auto& kind : model.kinds) add_kind(model, kind);
+  if (model.other_parameters > 0) add(std::make_shared<OtherParameters>(model.other_parameters));
+  if (model.final_norm > 0) {
+    add(std::make_shared<RmsNorm>("final_norm", model.hidden, true, false));
+    if (model.final_norm > model.hidden) {
+      add(std::make_shared<OtherParameters>(model.final_norm - model.hidden));
+    }
   }
-  repeat_ = 1;
-  add(std::make_shared<RmsNorm>("final_norm", model.hidden, true, false));
   add(std::make_shared<LmHead>(model.vocab, model.hidden, model.tied_embeddings), Scaling::logits);
   add(std::make_shared<LogitsGather>(model.vocab), Scaling::logits);
   add(std::make_shared<Sampling>(model.vocab), Scaling::logits);
 }
 
+namespace {
+/// The part of a batch that runs through a layer only `depth` of the tokens take (Raposo et al.,
+/// Mixture-of-Depths, 2024, section 3): fewer queries, against the keys of the tokens that took it too.
+BatchShape thinned(const BatchShape& batch, double depth) {
+  const auto part = [&](std::int64_t n) {
+    return n == 0 ? 0 : std::max<std::int64_t>(1, std::llround(depth * static_cast<double>(n)));
+  };
+  BatchShape out = batch;
+  out.decode_seqs = part(batch.decode_seqs);
+  const double seqs = batch.decode_seqs > 0
+                          ? static_cast<double>(out.decode_seqs) / static_cast<double>(batch.decode_seqs)
+                          : 0;
+  const auto context = [&](Tokens n) {
+    return static_cast<Tokens>(std::llround(static_cast<double>(n) * seqs * depth));
+  };
+  out.decode_context = context(batch.decode_context);
+  for (Tokens& n : out.windowed_context) n = context(n);
+  for (auto& chunk : out.chunks) chunk = {part(chunk.new_tokens), part(chunk.past)};
+  if (batch.padded_tokens > 0) out.padded_tokens = part(batch.padded_tokens);
+  return out;
+}
+}  // namespace
+
 void StepLowering::lower(const Part& part, const BatchShape& batch, const LoweringContext& ctx,
                          KernelCalls& out) {
   const std::size_t first = out.size();
-  part.op->lower(batch, ctx, out);
+  if (part.depth < 1) {
+    part.op->lower(thinned(batch, part.depth), ctx, out);
+  } else {
+    part.op->lower(batch, ctx, out);
+  }
   for (std::size_t i = first; i < out.size(); ++i) out[i].repeat = part.repeat;
   if (part.layer_end && !out.empty()) out.back().layer_end = true;
 }
@@ -89,13 +119,19 @@ void StepLowering::lower(const BatchShape& batch, Scaling only, KernelCalls& out
 
 double StepLowering::parameters() const {
   double sum = 0;
-  for (const auto& part : parts_) sum += part.repeat * part.op->parameters();
+  for (const auto& part : parts_) sum += part.copies * part.op->parameters();
+  return sum;
+}
+
+double StepLowering::active_parameters() const {
+  double sum = head_parameters_ - embedding_parameters_;
+  for (const auto& part : parts_) sum += part.repeat * part.depth * part.op->active_parameters();
   return sum;
 }
 
 double StepLowering::weight_bytes() const {
   double sum = 0;
-  for (const auto& part : parts_) sum += part.repeat * part.op->weight_bytes(ctx_);
+  for (const auto& part : parts_) sum += part.copies * part.op->weight_bytes(ctx_);
   return sum;
 }
 

@@ -10,9 +10,10 @@ namespace orrery {
 /// them, built once. Lowering a batch then allocates nothing beyond `out`.
 ///
 /// Roles, in order: embedding, embedding_all_reduce; per kind of layer (repeated by its count): input_norm,
-/// quantise, qkv_proj, qk_norm, rope, kv_write, attention (prefill, then decode), quantise, o_proj,
-/// attn_all_reduce, post_attn_norm (with 4 norms), post_norm, quantise, gate_up_proj, activation, quantise,
-/// down_proj, mlp_all_reduce, post_mlp_norm (with 4 norms); final_norm, lm_head, logits_gather, sampling.
+/// quantise, its mixers (lower_mixer.cpp: for attention qkv_proj, qk_norm, rope, kv_write, attention
+/// (prefill, then decode), quantise, o_proj, attn_all_reduce), post_attn_norm (with norms after), post_norm,
+/// its feed-forward (lower_ffn.cpp: for a dense one quantise, gate_up_proj, activation, quantise, down_proj,
+/// mlp_all_reduce), post_mlp_norm (with norms after); final_norm, lm_head, logits_gather, sampling.
 /// All-reduces and the gather exist for tp > 1 only. Unfused plans add residual_add before a norm and
 /// activation_mul after activation.
 class StepLowering {
@@ -26,8 +27,9 @@ class StepLowering {
   /// set or the chunks alone.
   void lower(const BatchShape& batch, KernelClass::Scaling only, KernelCalls& out) const;
 
-  double parameters() const;    ///< of the whole model, unsharded
-  double weight_bytes() const;  ///< of one rank
+  double parameters() const;         ///< of the whole model, unsharded
+  double active_parameters() const;  ///< that one token multiplies, without the input embedding
+  double weight_bytes() const;       ///< of one rank
 
  private:
   using Scaling = KernelClass::Scaling;
@@ -35,15 +37,17 @@ class StepLowering {
     OperatorPtr op;
     Scaling scaling;
     double repeat;  ///< kernel launches of this operator in a step
+    double copies;  ///< sets of its weights
+    double depth;   ///< share of the tokens that run through it
     bool layer_end;
   };
   void add(OperatorPtr op, Scaling scaling = Scaling::tokens);
-  void add_attention(const ModelSpec& model, const LayerKind& kind);
-  void add_ffn(const ModelSpec& model, const LayerKind& kind);
+  void add_kind(const ModelSpec& model, const LayerKind& kind);
   static void lower(const Part& part, const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out);
 
   LoweringContext ctx_;
-  double repeat_ = 1;  ///< of the parts being added
+  double repeat_ = 1, copies_ = 1, depth_ = 1;  ///< of the parts being added
+  double embedding_parameters_ = 0, head_parameters_ = 0;
   std::vector<Part> parts_;
 };
 

@@ -1,19 +1,24 @@
 #include "model/model_spec.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "model/lower_blocks.hpp"
 #include "model/lowering.hpp"
-#include "ops/attention.hpp"
 
 namespace orrery {
 
 std::vector<KeyCap> ModelSpec::caps() const {
   std::set<KeyCap> distinct;
   for (const auto& kind : kinds) {
-    if (kind.attention.window > 0) distinct.insert(kind.attention.window);
+    for (const auto& mixer : kind.mixers) {
+      for (const KeyTerm& term : decode_terms(mixer)) {
+        if (term.cap.tokens > 0) distinct.insert(term.cap);
+      }
+    }
   }
   return {distinct.begin(), distinct.end()};
 }
@@ -22,15 +27,49 @@ double ModelSpec::parameters() const {
   return StepLowering(*this, LoweringContext{}).parameters();
 }
 
+double ModelSpec::active_parameters() const {
+  return StepLowering(*this, LoweringContext{}).active_parameters();
+}
+
 double ModelSpec::weight_bytes(const LoweringContext& ctx) const {
   return StepLowering(*this, ctx).weight_bytes();
 }
 
+std::vector<KvGroup> ModelSpec::kv_groups(const LoweringContext& ctx) const {
+  std::vector<KvGroup> groups;
+  for (const auto& kind : kinds) {
+    for (const auto& mixer : kind.mixers) {
+      for (const KvGroup& kept : kept_by(mixer, hidden, ctx)) {
+        const bool state = kept.bytes_per_token == 0;
+        auto group = std::find_if(groups.begin(), groups.end(), [&](const KvGroup& g) {
+          return (g.bytes_per_token == 0) == state && g.kept.cap == kept.kept.cap;
+        });
+        if (group == groups.end()) group = groups.insert(groups.end(), KvGroup{{1, kept.kept.cap}, 0, 0, 0});
+        group->bytes_per_token += kind.count * kind.depth * kept.kept.share * kept.bytes_per_token;
+        group->state_bytes += kind.count * kept.state_bytes;
+        group->layers += kind.count;
+      }
+    }
+  }
+  std::sort(groups.begin(), groups.end(), [](const KvGroup& a, const KvGroup& b) {
+    const bool a_state = a.bytes_per_token == 0, b_state = b.bytes_per_token == 0;
+    return a_state != b_state ? b_state : a.kept.cap < b.kept.cap;
+  });
+  return groups;
+}
+
 double ModelSpec::kv_bytes_per_token(const LoweringContext& ctx) const {
   double sum = 0;
-  for (const auto& kind : kinds) {
-    const auto& a = kind.attention;
-    sum += kind.count * AttentionSizes{a.heads, a.kv_heads, a.head_dim, a.window}.kv_bytes_per_token(ctx);
+  for (const KvGroup& group : kv_groups(ctx)) {
+    if (group.kept.cap.tokens == 0) sum += group.bytes_per_token;
+  }
+  return sum;
+}
+
+double ModelSpec::sequence_bytes(Tokens context, const LoweringContext& ctx) const {
+  double sum = 0;
+  for (const KvGroup& group : kv_groups(ctx)) {
+    sum += group.state_bytes + group.bytes_per_token * static_cast<double>(group.kept.cap.of(context));
   }
   return sum;
 }
@@ -44,47 +83,52 @@ namespace {
   throw ConfigError(fmt::format("{}: {}", model.name, why), hint);
 }
 
+bool divides_model(const ModelSpec& model, const Shard& shard) {
+  return std::all_of(model.kinds.begin(), model.kinds.end(), [&](const LayerKind& kind) {
+    return divides(kind.ffn, shard) && std::all_of(kind.mixers.begin(), kind.mixers.end(),
+                                                   [&](const Mixer& m) { return divides(m, shard); });
+  });
+}
+
 /// The sizes up to 64 ranks that divide the heads, KV heads (or are a multiple of them) and widths of every
 /// layer.
-std::vector<int> valid_tensor_parallel(const ModelSpec& model) {
+std::vector<int> valid_tensor_parallel(const ModelSpec& model, Shard shard) {
   std::vector<int> valid;
-  for (int tp = 1; tp <= 64; ++tp) {
-    bool divides = true;
-    for (const auto& kind : model.kinds) {
-      const auto& a = kind.attention;
-      divides = divides && a.heads % tp == 0 && (a.kv_heads % tp == 0 || tp % a.kv_heads == 0) &&
-                kind.ffn.width % tp == 0;
-    }
-    if (divides) valid.push_back(tp);
+  for (shard.tp = 1; shard.tp <= 64; ++shard.tp) {
+    if (divides_model(model, shard)) valid.push_back(shard.tp);
   }
   return valid;
+}
+
+bool has_experts(const ModelSpec& model) {
+  return std::any_of(model.kinds.begin(), model.kinds.end(),
+                     [](const LayerKind& kind) { return std::holds_alternative<MoeParams>(kind.ffn); });
 }
 }  // namespace
 
 void check_split(const ModelSpec& model, const Shard& shard) {
-  if (shard.tp < 1 || shard.pp < 1 || shard.dp < 1 || shard.ep < 1) {
+  if (shard.tp < 1 || shard.pp < 1 || shard.dp < 1 || shard.ep < 1 || shard.cp < 1) {
     refuse_split(model, "parallel sizes must be at least 1", "");
+  }
+  if (shard.ep > 1 && !has_experts(model)) {
+    refuse_split(
+        model, fmt::format("expert parallelism needs experts, and this model is dense (found {})", shard.ep),
+        "use --tensor-parallel-size or --replicas");
   }
   if (shard.pp > 1) {
     refuse_split(model, fmt::format("pipeline parallelism is not supported yet (found {} stages)", shard.pp),
                  "use --tensor-parallel-size or --replicas");
   }
-  if (shard.ep > 1) {
-    refuse_split(
-        model, fmt::format("expert parallelism needs experts, and this model is dense (found {})", shard.ep),
-        "use --tensor-parallel-size or --replicas");
-  }
-  const auto valid = valid_tensor_parallel(model);
-  for (const int tp : valid) {
-    if (tp == shard.tp) return;
-  }
+  if (divides_model(model, shard)) return;
   const auto& kind = model.kinds.front();
-  refuse_split(
-      model,
-      fmt::format("{} attention heads, {} KV heads and a feed-forward width of {} cannot be divided among {} "
-                  "tensor-parallel ranks",
-                  kind.attention.heads, kind.attention.kv_heads, kind.ffn.width, shard.tp),
-      fmt::format("valid sizes: {}", fmt::join(valid, ", ")));
+  const auto* attention = attention_of(kind);
+  const auto* dense = dense_of(kind);
+  const std::string sizes =
+      attention && dense ? fmt::format("{} attention heads, {} KV heads and a feed-forward width of {}",
+                                       attention->heads, attention->kv_heads, dense->width)
+                         : "its heads, state channels or feed-forward widths";
+  refuse_split(model, fmt::format("{} cannot be divided among {} tensor-parallel ranks", sizes, shard.tp),
+               fmt::format("valid sizes: {}", fmt::join(valid_tensor_parallel(model, shard), ", ")));
 }
 
 }  // namespace orrery

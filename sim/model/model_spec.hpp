@@ -1,38 +1,14 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "model/blocks.hpp"
 #include "ops/key_cap.hpp"
+#include "ops/kv_group.hpp"
 #include "ops/operator.hpp"
 
 namespace orrery {
-
-/// Attention of one kind of layer (block AttnPattern + KvLayout of the catalogue, as far as dense decoders
-/// need it).
-struct AttentionParams {
-  int heads = 0, kv_heads = 0;
-  int head_dim = 0;
-  Tokens window = 0;  ///< keys a query may see, itself included; 0 = all
-  bool qkv_bias = false, output_bias = false;
-  bool qk_norm = false;  ///< RMSNorm over each head's q and k
-};
-
-/// Feed-forward of one kind of layer.
-struct FfnParams {
-  std::int64_t width = 0;
-  bool gated = true;  ///< SwiGLU/GeGLU: three matrices; else two
-  bool bias = false;
-};
-
-/// `count` layers of one kind. Gemma-2 alternates two kinds; a plain Llama has one.
-struct LayerKind {
-  AttentionParams attention;
-  FfnParams ffn;
-  int norms = 2;  ///< RMSNorms over the hidden width per layer (Gemma-2: 4)
-  int count = 0;
-};
 
 /// One LLM: sizes from its config.json through its family map, nothing about devices or engines.
 struct ModelSpec {
@@ -42,7 +18,11 @@ struct ModelSpec {
   std::int64_t hidden = 0;
   std::int64_t vocab = 0;
   bool tied_embeddings = false;
+  std::int64_t other_parameters =
+      0;                        ///< beside layers and vocabulary: learned positions, meta tokens, biases
+  std::int64_t final_norm = 0;  ///< parameters of the norm before the LM head; 0 = no norm
   Tokens max_model_len = 0;
+  int mtp_layers = 0;               ///< layers that predict further tokens (DeepSeek-V3), not among `kinds`
   Precision native;                 ///< as the checkpoint is stored
   std::vector<LayerKind> kinds;     ///< distinct kinds
   std::vector<int> pattern;         ///< kind of each layer, in order
@@ -56,10 +36,17 @@ struct ModelSpec {
   std::vector<KeyCap> caps() const;
   /// Parameters as published model cards count them: embeddings once when tied.
   double parameters() const;
+  /// Parameters that one token multiplies, the LM head included, the input embedding not.
+  double active_parameters() const;
   /// Bytes of parameters on one rank of the split.
   double weight_bytes(const LoweringContext& ctx) const;
-  /// Bytes of KV cache for one more token of full context, on one rank: what the block manager allocates.
+  /// What the layers keep of a sequence on one rank, layers that keep the same together: full attention
+  /// first, caps ascending, states last.
+  std::vector<KvGroup> kv_groups(const LoweringContext& ctx) const;
+  /// Bytes of KV cache for one more token beyond every cap, on one rank.
   double kv_bytes_per_token(const LoweringContext& ctx) const;
+  /// Bytes of KV cache and state that a sequence of `context` tokens keeps on one rank.
+  double sequence_bytes(Tokens context, const LoweringContext& ctx) const;
   /// Kernel calls of one step on one rank; layers of one kind are emitted once with `repeat` = their number.
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const;
 };

@@ -31,10 +31,13 @@ std::string refusal(const Json& config) {
   }
   return "accepted";
 }
+AttentionParams first_attention(const ModelSpec& model) {
+  return *attention_of(model.kinds.at(0));
+}
 std::vector<Tokens> layer_windows(const ModelSpec& model) {
   std::vector<Tokens> windows;
   for (const int kind : model.pattern)
-    windows.push_back(model.kinds[static_cast<std::size_t>(kind)].attention.window);
+    windows.push_back(attention_of(model.kinds[static_cast<std::size_t>(kind)])->pattern.window);
   return windows;
 }
 }  // namespace
@@ -79,21 +82,21 @@ TEST_CASE("do missing, negative, huge and contradicting sizes say which field is
 }
 
 TEST_CASE("is an explicit head_dim honoured, and else the quotient taken?") {
-  CHECK(import(llama()).kinds[0].attention.head_dim == 64);
-  CHECK(import(with(llama(), {{"head_dim", 128}})).kinds[0].attention.head_dim == 128);
-  CHECK(import(family("qwen3", "Qwen3ForCausalLM")).kinds[0].attention.head_dim == 128);  // the class default
+  CHECK(first_attention(import(llama())).head_dim == 64);
+  CHECK(first_attention(import(with(llama(), {{"head_dim", 128}}))).head_dim == 128);
+  CHECK(first_attention(import(family("qwen3", "Qwen3ForCausalLM"))).head_dim == 128);  // the class default
 }
 
 TEST_CASE("do class defaults differ by family as in transformers?") {
   auto config = llama();
   config.erase("num_key_value_heads");
-  CHECK(import(config).kinds[0].attention.kv_heads == 16);  // as many as heads
+  CHECK(first_attention(import(config)).kv_heads == 16);  // as many as heads
   config["model_type"] = "mistral", config["architectures"] = {"MistralForCausalLM"};
-  CHECK(import(config).kinds[0].attention.kv_heads == 8);
+  CHECK(first_attention(import(config)).kv_heads == 8);
   CHECK(import(family("gemma2", "Gemma2ForCausalLM")).tied_embeddings);
   CHECK_FALSE(import(llama()).tied_embeddings);
-  CHECK(import(family("qwen2", "Qwen2ForCausalLM")).kinds[0].attention.qkv_bias);
-  CHECK(import(family("qwen3", "Qwen3ForCausalLM")).kinds[0].attention.qk_norm);
+  CHECK(first_attention(import(family("qwen2", "Qwen2ForCausalLM"))).qkv_bias);
+  CHECK(first_attention(import(family("qwen3", "Qwen3ForCausalLM"))).qk_norm);
 }
 
 TEST_CASE("which layers are windowed?") {
@@ -111,7 +114,7 @@ TEST_CASE("which layers are windowed?") {
     const auto model = import(family("gemma2", "Gemma2ForCausalLM", {{"sliding_window", 1024}}));
     CHECK(layer_windows(model) == std::vector<Tokens>{1024, 0, 1024, 0});
     CHECK(model.kinds[0].count == 2);
-    CHECK(model.kinds[0].norms == 4);
+    CHECK(model.kinds[0].norms.after == 1);
   }
   SECTION("Qwen: only with use_sliding_window, from max_window_layers on") {
     Json fields{{"sliding_window", 1024}, {"max_window_layers", 3}, {"use_sliding_window", false}};

@@ -116,7 +116,8 @@ TEST_CASE("do Gemma 2's windowed layers read the windowed context and the others
 
 TEST_CASE("do the ranks of a split hold the model once, and each its part of the work?") {
   for_each_model([](const ModelSpec& model, const std::vector<Tokens>& windowed) {
-    if (model.kinds[0].attention.kv_heads % 2 != 0 || model.kinds[0].attention.heads % 2 != 0) return;
+    const auto* attention = attention_of(model.kinds[0]);
+    if (!attention || attention->kv_heads % 2 != 0 || attention->heads % 2 != 0) return;
     LoweringContext two;
     two.shard.tp = 2;
     CHECK(2 * model.weight_bytes(two) ==

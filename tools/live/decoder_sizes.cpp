@@ -26,19 +26,28 @@ WeightFormat weight_format(const ModelSpec& model, const Precision& p) {
 }
 
 LayerSizes layer_sizes(const ModelSpec& model, const LayerKind& kind) {
-  const auto& a = kind.attention;
+  const auto* attention = attention_of(kind);
+  const auto* ffn = dense_of(kind);
+  if (!attention) refuse(model, "layers without softmax attention");
+  if (!ffn) refuse(model, "layers without a dense feed-forward");
+  const auto& a = *attention;
   if (a.output_bias) refuse(model, "a bias of the attention's output");
-  if (kind.ffn.bias) refuse(model, "biases of the feed-forward");
-  if (!kind.ffn.gated) refuse(model, "a feed-forward without a gate");
-  if (kind.norms != 2) refuse(model, fmt::format("{} norms per layer", kind.norms));
+  if (ffn->bias) refuse(model, "biases of the feed-forward");
+  if (!ffn->gated) refuse(model, "a feed-forward without a gate");
+  if (!(kind.norms == NormParams{})) refuse(model, "norms after its blocks");
+  AttentionParams known;
+  known.heads = a.heads, known.kv_heads = a.kv_heads, known.head_dim = a.head_dim;
+  known.pattern = a.pattern.window, known.qkv_bias = a.qkv_bias, known.qk_norm = a.qk_norm;
+  if (!(a == known)) refuse(model, "attention of this kind");
   constexpr int dims[] = {64, 128, 256};
   if (std::find(std::begin(dims), std::end(dims), a.head_dim) == std::end(dims)) {
     refuse(model, fmt::format("heads of {} (64, 128 or 256 only)", a.head_dim));
   }
   LayerSizes s;
-  s.heads = a.heads, s.kv_heads = a.kv_heads, s.head_dim = a.head_dim;
-  s.window = static_cast<int>(a.window), s.qkv_bias = a.qkv_bias, s.qk_norm = a.qk_norm;
-  s.ffn = static_cast<int>(kind.ffn.width);
+  s.heads = static_cast<int>(a.heads), s.kv_heads = static_cast<int>(a.kv_heads);
+  s.head_dim = static_cast<int>(a.head_dim);
+  s.window = static_cast<int>(a.pattern.window), s.qkv_bias = a.qkv_bias, s.qk_norm = a.qk_norm;
+  s.ffn = static_cast<int>(ffn->width);
   return s;
 }
 

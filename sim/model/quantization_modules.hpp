@@ -1,0 +1,50 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ops/operator.hpp"
+
+namespace orrery {
+
+/// What a name in a checkpoint's list of layers means ("model.layers.3.self_attn*", "re:.*shared_experts.*",
+/// "lm_head"): modules of one layer, or of all. No module: a part that is not quantised anyway (embeddings,
+/// norms, routers, convolutions, indexers), or that is not priced with the layers (vision towers, MTP
+/// layers).
+struct ModuleName {
+  std::vector<Module> modules;
+  std::optional<int> layer;
+};
+
+/// nullopt: not understood.
+std::optional<ModuleName> understand_module_name(std::string_view name);
+
+/// The modules that a list of names covers, and in how many layers.
+class NamedModules {
+ public:
+  void add(const ModuleName& name);
+
+  /// Whether most layers of a module are named: more than half of those that any name is about, and a quarter
+  /// of the model's `layers` (0 = unknown), as in hybrids not every layer has the module.
+  bool most(Module module, int layers) const;
+  bool any(Module module) const;
+  int named(Module module) const { return static_cast<int>(of(module).layers.size()); }
+
+ private:
+  struct Layers {
+    bool all = false;
+    std::set<int> layers;
+  };
+  const Layers& of(Module module) const { return covered_[static_cast<std::size_t>(module)]; }
+  std::array<Layers, kModules> covered_;
+  std::set<int> mentioned_;
+};
+
+/// "mixers", "routed experts", ...: for notes.
+std::string_view describe(Module module);
+
+}  // namespace orrery
