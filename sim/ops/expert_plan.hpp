@@ -26,7 +26,9 @@ struct ExpertPlan {
   /// Steps of at most so many tokens per rank are dispatched by the low-latency kernels (DeepEP's README
   /// advises 128 for them).
   Tokens low_latency_tokens = 128;
-  /// Further copies of experts, placed to even out the ranks' loads (DeepSeek's EPLB, 2025).
+  /// Experts lie on ranks by their load, not in order, and the most chosen ones on several: so many copies
+  /// more than experts (DeepSeek's EPLB, 2025).
+  bool balance = false;
   int redundant = 0;
 };
 

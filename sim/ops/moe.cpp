@@ -56,10 +56,16 @@ constexpr KernelClass kMoeRouting{"moe_routing",
                                   kTokens,
                                   {"tokens", "experts", "top_k", "hidden"},
                                   "choice of experts by tokens, sort, permutation and weighted sum",
-                                  token_choice_work};
-constexpr KernelClass kMoeExpertChoice{"moe_expert_choice", kTokens, kMoeRouting.dims,
+                                  token_choice_work,
+                                  nullptr,
+                                  4};
+constexpr KernelClass kMoeExpertChoice{"moe_expert_choice",
+                                       kTokens,
+                                       kMoeRouting.dims,
                                        "choice of tokens by experts, permutation and weighted sum",
-                                       expert_choice_work};
+                                       expert_choice_work,
+                                       nullptr,
+                                       4};
 constexpr KernelClass kGroupedGemm{"grouped_gemm",
                                    kTokens,
                                    {"rows", "n", "k", "experts", "active_experts"},
