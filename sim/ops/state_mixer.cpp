@@ -32,9 +32,9 @@ std::span<const std::string_view> enum_names(OutputGate) {
   return names;
 }
 std::span<const std::string_view> enum_names(StateRole) {
-  static constexpr std::string_view names[] = {"in_proj",  "q_proj",    "r_proj",     "k_proj",    "v_proj",
-                                               "mix_proj", "gate_proj", "decay_proj", "beta_proj", "x_proj",
-                                               "dt_proj",  "router",    "out_proj"};
+  static constexpr std::string_view names[] = {"in_proj",  "q_proj",   "r_proj",    "k_proj",     "v_proj",
+                                               "map_proj", "mix_proj", "gate_proj", "decay_proj", "beta_proj",
+                                               "x_proj",   "dt_proj",  "router",    "out_proj"};
   return names;
 }
 std::span<const std::string_view> enum_names(StateSplit) {
@@ -172,7 +172,7 @@ std::int64_t StateParams::feature_dim() const {
     case FeatureMap::taylor_packed:
       return 1 + key_dim + key_dim * (key_dim + 1) / 2;
     case FeatureMap::doubled:
-      return 2 * key_dim;
+      return 2 * (features > 0 ? features : key_dim);
     case FeatureMap::random:
       return features;
   }

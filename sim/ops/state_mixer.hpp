@@ -48,12 +48,13 @@ enum class StateAlgorithm : std::uint8_t {
 };
 std::span<const std::string_view> enum_names(StateAlgorithm);
 
-/// What queries and keys become before they meet the state; it sets the state's key dimension.
+/// What queries and keys become before they meet the state, inside the kernel; it sets the state's key
+/// dimension.
 enum class FeatureMap : std::uint8_t {
-  none,           ///< identity, elu + 1 and other maps of the same width, inside the kernel
+  none,           ///< identity, elu + 1 and other maps of the same width
   taylor,         ///< 1 + d + d^2: second-order Taylor of exp (Based, Arora et al., 2024)
   taylor_packed,  ///< 1 + d + d (d + 1) / 2: the same without its symmetric half
-  doubled,        ///< 2 d: exp(x) and exp(-x) (Hedgehog, Zhang et al., 2024)
+  doubled,        ///< exp(x) and exp(-x) of `features` numbers, 0 = key_dim (Hedgehog, Zhang et al., 2024)
   random          ///< `features` random ones (RFA, Peng et al., 2021)
 };
 std::span<const std::string_view> enum_names(FeatureMap);
@@ -75,6 +76,7 @@ enum class StateRole : std::uint8_t {
   r_proj,
   k_proj,
   v_proj,
+  map_proj,   ///< learned feature maps of queries and keys
   mix_proj,   ///< token shifts that depend on data (RWKV-6)
   gate_proj,  ///< output gate, or RG-LRU's gates
   decay_proj,

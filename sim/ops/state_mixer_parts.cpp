@@ -111,17 +111,22 @@ class GateOutput final : public Operator {
 };
 
 /// y = x W with W block-diagonal (batched GEMM, one launch): each column meets k / blocks inputs. Blocks are
-/// divided over ranks.
+/// divided over ranks, or all on each.
 class BlockLinear final : public Operator {
  public:
-  BlockLinear(std::string_view role, std::int64_t k, std::int64_t n, std::int64_t blocks, bool bias)
-      : role_(role), blocks_{blocks, n / blocks}, k_(static_cast<double>(k / blocks)), bias_(bias) {}
+  BlockLinear(std::string_view role, std::int64_t k, std::int64_t n, std::int64_t blocks, bool divided,
+              bool bias)
+      : role_(role),
+        blocks_{blocks, n / blocks},
+        k_(static_cast<double>(k / blocks)),
+        divided_(divided),
+        bias_(bias) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override {
     const auto m = static_cast<double>(batch.dense_tokens());
     if (m == 0) return;
     const LinearFormat format = ctx.precision.linear(Module::mixer);
     KernelCall call = make_call(kGemm, {m, columns(ctx), k_}, format.compute, format.weight);
-    const double inputs = m * k_ * static_cast<double>(blocks_.local_units(ctx.shard.tp) - 1);
+    const double inputs = m * k_ * static_cast<double>(blocks_.local_units(ranks(ctx)) - 1);
     call.work.hbm_read_bytes += inputs * bytes_per_element(format.compute);
     call.role = role_;
     out.push_back(call);
@@ -137,12 +142,13 @@ class BlockLinear final : public Operator {
 
  private:
   double columns(const LoweringContext& ctx) const {
-    return static_cast<double>(blocks_.local_width(ctx.shard.tp));
+    return static_cast<double>(blocks_.local_width(ranks(ctx)));
   }
+  int ranks(const LoweringContext& ctx) const { return divided_ ? ctx.shard.tp : 1; }
   std::string_view role_;
   UnitGroup blocks_;
   double k_;
-  bool bias_;
+  bool divided_, bias_;
 };
 
 /// Tokens sorted by the memories they go to, as experts' rows are (Du et al., MoM, 2025, section 3.2).
@@ -198,7 +204,8 @@ struct Builder {
     std::vector<UnitGroup> outputs;
     for (std::size_t i = 0; i < count; ++i) outputs.push_back(group(w[i], wide(w[i].out), !rows));
     if (w->blocks > 1)
-      add<BlockLinear>(Scaling::tokens, role, inner, wide(w->out), w->blocks, w->bias);
+      add<BlockLinear>(Scaling::tokens, role, inner, wide(w->out), w->blocks, w->split == StateSplit::columns,
+                       w->bias);
     else
       add<Linear>(Scaling::tokens, role, std::vector{w->rank > 0 ? UnitGroup{1, inner} : input}, outputs,
                   rows && w->rank == 0 ? TensorSplit::rows : TensorSplit::columns, w->bias, module);
