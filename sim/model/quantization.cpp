@@ -1,124 +1,64 @@
 #include <algorithm>
+#include <map>
 #include <optional>
-#include <set>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "model/config_import.hpp"
+#include "model/quantization_modules.hpp"
+#include "model/quantization_schemes.hpp"
 
 namespace orrery {
 namespace {
 
-/// Format of the linear layers' parameters, and of their arithmetic when that is quantised too.
-struct Formats {
-  DType weight;
-  std::optional<DType> compute;
-};
-
-void apply(const Formats& formats, Precision& precision) {
-  precision.weight = formats.weight;
-  precision.compute = formats.compute.value_or(precision.activation);
+ModuleName understand(JsonView& view, const std::string& key, const std::string& name) {
+  if (auto found = understand_module_name(name)) return std::move(*found);
+  view.fail(key, fmt::format("no idea which layers '{}' are", name),
+            "known: attention, MLP and expert layers by their usual names");
 }
 
-/// Modules left unquantised must be ones that lowering keeps in the activation's format anyway.
-void check_excluded(JsonView& view, const std::string& key) {
-  for (const auto& module : view.texts_or(key, {})) {
-    const auto has = [&](std::string_view part) { return module.find(part) != std::string::npos; };
-    if (has("lm_head") || has("embed_tokens") || has("norm")) continue;
-    view.fail(key, fmt::format("a checkpoint with '{}' left unquantised is not supported yet", module));
+/// The names under the keys by which methods list what is left unquantised.
+NamedModules excluded_modules(JsonView& view) {
+  NamedModules found;
+  for (const char* key :
+       {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules", "llm_int8_skip_modules"}) {
+    for (const auto& name : view.texts_or(key, {})) found.add(understand(view, key, name));
   }
+  return found;
 }
 
-void note_group_size(JsonView& view, std::vector<std::string>& notes) {
-  const auto group = view.integer_or("group_size", 128);
-  static const std::set<std::int64_t> known{-1, 16, 32, 64, 128};
-  if (known.count(group) == 0)
-    view.fail("group_size", fmt::format("expected -1, 16, 32, 64 or 128, found {}", group));
-  if (group != 128 && group != 16)
-    notes.push_back(fmt::format("scales counted in groups of 128, stored in {}", group));
+LinearFormat unquantised(const Precision& p) {
+  LinearFormat format;
+  format.weight = format.compute = p.activation;
+  return format;
 }
 
-Formats integer_weights(JsonView& view, const char* key) {
-  const auto bits = view.integer(key);
-  if (bits == 4) return {DType::int4, std::nullopt};
-  if (bits == 8) return {DType::int8, std::nullopt};
-  view.fail(key, fmt::format("expected 4 or 8, found {}", bits));
-}
-
-/// One tensor's scheme of compressed-tensors or ModelOpt: {num_bits, type}.
-DType scheme_format(JsonView view, std::vector<std::string>& notes) {
-  const auto bits = view.integer("num_bits");
-  const std::string type = view.text_or("type", "int");
-  if (view.has("group_size")) note_group_size(view, notes);
-  if (bits == 8) return type == "float" ? DType::fp8 : DType::int8;
-  if (bits == 4) return type == "float" ? DType::fp4 : DType::int4;
-  view.fail("num_bits", fmt::format("expected 4 or 8, found {}", bits));
-}
-
-Formats group_formats(JsonView group, std::vector<std::string>& notes) {
-  Formats formats{scheme_format(group.object("weights"), notes), std::nullopt};
-  if (auto input = group.object_if("input_activations"))
-    formats.compute = scheme_format(std::move(*input), notes);
-  for (const auto& target : group.texts_or("targets", {"Linear"})) {
-    if (target != "Linear")
-      group.fail("targets", fmt::format("only 'Linear' is supported, found '{}'", target));
-  }
-  return formats;
-}
-
-/// compressed-tensors and ModelOpt: config_groups, of which all must agree.
-Formats all_groups(JsonView& view, std::vector<std::string>& notes) {
-  auto groups = view.object("config_groups");
-  std::optional<Formats> found;
-  for (const auto& key : groups.keys()) {
-    const Formats formats = group_formats(groups.object(key), notes);
-    if (found && (found->weight != formats.weight || found->compute != formats.compute)) {
-      view.fail("config_groups", "layers of different formats are not supported yet");
+/// Leaves modules in the activation's format that are excluded in most layers; says so where it is some.
+void exclude(const NamedModules& excluded, int layers, Precision& p, std::vector<std::string>& notes) {
+  const LinearFormat quantised = p.linear(Module::mixer);
+  for (const Module module : {Module::mixer, Module::ffn, Module::experts}) {
+    if (excluded.most(module, layers)) {
+      p.of(module) = unquantised(p);
+      add_note(notes, fmt::format("{} are left in {}", describe(module), name(p.activation)));
+    } else if (excluded.any(module)) {
+      add_note(notes, fmt::format("{} of {} layers are left in {}, priced quantised as in the others",
+                                  describe(module), excluded.named(module), name(p.activation)));
     }
-    found = formats;
   }
-  if (!found) view.fail("config_groups", "expected at least one group");
-  return *found;
-}
-
-/// Names of ModelOpt's algorithms (nvidia-modelopt, hf_quant_config.json).
-Formats algorithm_formats(JsonView& view, const char* key) {
-  const std::string name = view.text(key);
-  if (name == "FP8") return {DType::fp8, DType::fp8};
-  if (name == "NVFP4") return {DType::fp4, DType::fp4};
-  if (name == "W4A16_AWQ" || name == "INT4_AWQ") return {DType::int4, std::nullopt};
-  if (name == "W4A8_AWQ") return {DType::int4, DType::fp8};
-  if (name == "W8A8_SQ_PER_CHANNEL") return {DType::int8, DType::int8};
-  view.fail(key, fmt::format("quantisation algorithm '{}' is not supported yet", name),
-            "supported: FP8 NVFP4 W4A16_AWQ INT4_AWQ W4A8_AWQ W8A8_SQ_PER_CHANNEL");
-}
-
-/// A scheme of the KV cache: the name of an algorithm, or {num_bits, type}.
-void read_kv_scheme(JsonView& view, const char* key, Precision& precision, std::vector<std::string>& notes) {
-  if (!view.has(key)) return;
-  const Json& raw = view.raw(key);
-  DType format = precision.kv_cache;
-  if (raw.is_object()) {
-    format = scheme_format(view.object(key), notes);
-  } else if (view.text(key) == "FP8") {
-    format = DType::fp8;
-  } else {
-    view.fail(key, fmt::format("KV cache format '{}' is not supported yet", view.text(key)),
-              "supported: FP8");
-  }
-  if (format != DType::fp8) view.fail(key, "only an fp8 KV cache is supported");
-  precision.kv_cache = format;
-  notes.emplace_back("the checkpoint asks for an fp8 KV cache");
+  const bool inputs = excluded.most(Module::mixer, layers),
+             outputs = excluded.most(Module::mixer_output, layers);
+  if (inputs == outputs) return;
+  p.of(Module::mixer_output) = outputs ? unquantised(p) : quantised;
+  add_note(notes, fmt::format("{} are {}", describe(Module::mixer_output), outputs ? "not" : "quantised"));
 }
 
 /// How a checkpoint was made and packed, which no kernel's cost depends on.
 constexpr const char* kProvenanceKeys[] = {"version",
-                                           "zero_point",
                                            "backend",
                                            "do_fuse",
                                            "desc_act",
-                                           "sym",
                                            "true_sequential",
                                            "damp_percent",
                                            "static_groups",
@@ -147,7 +87,13 @@ constexpr const char* kProvenanceKeys[] = {"version",
                                            "activation_scale_ub",
                                            "fmt",
                                            "scale_fmt",
-                                           "weight_block_size"};
+                                           "moe_quant_algo",
+                                           "bnb_4bit_compute_dtype",
+                                           "bnb_4bit_quant_storage",
+                                           "llm_int8_enable_fp32_cpu_offload",
+                                           "llm_int8_has_fp16_weight",
+                                           "llm_int8_threshold",
+                                           "pre_quant_scale"};
 
 /// Null and empty values say that something was not done.
 void ignore_empty(JsonView& view) {
@@ -156,62 +102,153 @@ void ignore_empty(JsonView& view) {
   }
 }
 
-Formats packed_formats(JsonView& view, std::vector<std::string>& notes) {
-  if (view.boolean_or("lm_head", false)) view.fail("lm_head", "a quantised LM head is not supported yet");
-  note_group_size(view, notes);
-  return integer_weights(view, "bits");
-}
-
-Formats scheme_formats(JsonView& view, Precision& quantised, std::vector<std::string>& notes) {
-  if (auto sparsity = view.object_if("sparsity_config")) {
-    if (sparsity->text_or("format", "dense") != "dense") {
-      view.fail("sparsity_config", "sparse weights are not supported yet");
+/// compressed-tensors and ModelOpt: config_groups by their targets. "Linear" stands for every layer.
+void apply_groups(JsonView& view, Precision& p) {
+  auto groups = view.object("config_groups");
+  std::optional<LinearFormat> everywhere;
+  std::map<Module, LinearFormat> apart;
+  for (const auto& key : groups.keys()) {
+    auto group = groups.object(key);
+    const LinearFormat format = group_format(group, p.activation);
+    for (const auto& target : group.texts_or("targets", {"Linear"})) {
+      if (target != "Linear") {
+        for (const Module module : understand(group, "targets", target).modules) apart[module] = format;
+      } else if (everywhere.value_or(format) != format) {
+        view.fail("config_groups", "layers of different formats, both of 'Linear', are not supported");
+      } else {
+        everywhere = format;
+      }
     }
   }
-  read_kv_scheme(view, "kv_cache_scheme", quantised, notes);
-  view.ignore("quant_algo");
-  return view.has("config_groups") ? all_groups(view, notes) : algorithm_formats(view, "quant_algo");
+  if (!everywhere && apart.empty()) view.fail("config_groups", "expected at least one group");
+  if (everywhere) p.set_linear(*everywhere);
+  for (const auto& [module, format] : apart) p.of(module) = format;
+}
+
+/// 2:4 weights are multiplied as such (sparse-24); other sparse checkpoints are unpacked when loaded.
+void apply_sparsity(JsonView& view, Precision& p, std::vector<std::string>& notes) {
+  auto config = view.object_if("sparsity_config");
+  if (!config || config->text_or("format", "dense") == "dense") return;
+  if (config->text_or("sparsity_structure", "unstructured") != "2:4") {
+    add_note(notes, "weights with unstructured zeros are unpacked when loaded: no kernel gains from them");
+    return;
+  }
+  LinearFormat format = p.linear(Module::mixer);
+  format.sparsity.keep = 2, format.sparsity.of = 4;
+  p.set_linear(format);
+}
+
+/// ModelOpt's MIXED_PRECISION: the algorithm of each layer by name. A module has that of most of its layers;
+/// what is not named stays as it is.
+void apply_layers(JsonView& view, Precision& p, std::vector<std::string>& notes) {
+  auto layers = view.object("quantized_layers");
+  std::map<Module, std::vector<std::pair<LinearFormat, int>>> votes;
+  for (const auto& key : layers.keys()) {
+    auto layer = layers.object(key);
+    const LinearFormat format = algorithm_format(layer, "quant_algo", p.activation);
+    for (const Module module : understand(view, "quantized_layers", key).modules) {
+      auto& formats = votes[module];
+      const auto found =
+          std::find_if(formats.begin(), formats.end(), [&](auto& f) { return f.first == format; });
+      found == formats.end() ? formats.emplace_back(format, 1) : (++found->second, *found);
+    }
+  }
+  for (const auto& [module, formats] : votes) {
+    const auto most = std::max_element(formats.begin(), formats.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    p.of(module) = most->first;
+    if (formats.size() > 1)
+      add_note(notes,
+               fmt::format("{} have {} formats, priced in that of most", describe(module), formats.size()));
+  }
+}
+
+/// compressed-tensors' and ModelOpt's own description of what they did.
+void apply_schemes(JsonView& view, int layers, Precision& p, std::vector<std::string>& notes) {
+  if (view.has("config_groups")) {
+    view.ignore("quant_algo"), view.ignore("group_size");
+    apply_groups(view, p);
+  } else {
+    p.set_linear(algorithm_format(view, "quant_algo", p.activation));
+  }
+  apply_sparsity(view, p, notes);
+  exclude(excluded_modules(view), layers, p, notes);
+}
+
+bool mixed_precision(JsonView& view) {
+  return view.has("quantized_layers") && view.text_or("quant_algo", "") == "MIXED_PRECISION";
+}
+
+/// MXFP4 as engines run it: routed experts only, multiplied in 16 bits (vLLM, Mxfp4Config).
+void apply_mxfp4(JsonView& view, Precision& p, std::vector<std::string>& notes) {
+  excluded_modules(view);
+  p.of(Module::experts) = grouped_format(DType::fp4, p.activation, mx_scales().rows, false);
+  add_note(notes, fmt::format("routed experts in MXFP4, the rest in {}", name(p.activation)));
+}
+
+void apply_method(const std::string& method, JsonView& view, int layers, Precision& p,
+                  std::vector<std::string>& notes) {
+  if (method == "mxfp4") return apply_mxfp4(view, p, notes);
+  const bool layer_by_layer = mixed_precision(view);
+  if (method == "fp8" || method == "fbgemm_fp8") {
+    p.set_linear(fp8_format(view));
+  } else if (method == "awq" || method == "gptq") {
+    p.set_linear(packed_format(view, method, p.activation));
+  } else if (method == "bitsandbytes") {
+    p.set_linear(bitsandbytes_format(view, p.activation));
+  } else if (method != "compressed-tensors" && !method.starts_with("modelopt")) {
+    view.fail("quant_method", fmt::format("quantisation method '{}' is not supported yet", method),
+              "supported: fp8 fbgemm_fp8 awq gptq mxfp4 bitsandbytes compressed-tensors modelopt");
+  } else if (!layer_by_layer) {
+    return apply_schemes(view, layers, p, notes);
+  }
+  // With layers named one by one, what is ignored is what has the method's format, not one of theirs.
+  const NamedModules excluded = excluded_modules(view);
+  if (!layer_by_layer) return exclude(excluded, layers, p, notes);
+  for (const char* key : {"config_groups", "group_size", "quant_algo"}) view.ignore(key);
+  apply_layers(view, p, notes);
 }
 
 }  // namespace
 
-void read_quantization_config(JsonView view, Precision& quantised, std::vector<std::string>& notes) {
+void read_quantization_config(JsonView view, Precision& quantised, std::vector<std::string>& notes,
+                              int layers) {
   std::string method = view.text_or("quant_method", "");
   if (auto producer = view.object_if("producer"); producer && method.empty()) {
     method = producer->text_or("name", "");
   }
-  for (const char* key : {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules"}) {
-    check_excluded(view, key);
-  }
   for (const char* key : kProvenanceKeys) view.ignore(key);
+  for (const char* key : {"kv_cache_scheme", "kv_cache_quant_algo"})
+    read_kv_scheme(view, key, quantised, notes);
+  apply_method(method, view, layers, quantised, notes);
   ignore_empty(view);
-  if (method == "fp8" || method == "fbgemm_fp8") {
-    apply({DType::fp8, DType::fp8}, quantised);
-  } else if (method == "awq" || method == "gptq") {
-    apply(packed_formats(view, notes), quantised);
-  } else if (method == "compressed-tensors" || method == "modelopt") {
-    apply(scheme_formats(view, quantised, notes), quantised);
-  } else {
-    view.fail("quant_method", fmt::format("quantisation method '{}' is not supported yet", method),
-              "supported: fp8 fbgemm_fp8 awq gptq compressed-tensors modelopt");
-  }
   view.finish();
 }
 
-void read_hf_quant_config(JsonView view, Precision& quantised, std::vector<std::string>& notes) {
+void read_hf_quant_config(JsonView view, Precision& quantised, std::vector<std::string>& notes, int layers) {
   view.ignore("producer");
   auto quantisation = view.object("quantization");
-  check_excluded(quantisation, "exclude_modules");
-  note_group_size(quantisation, notes);
-  const bool kv_known = quantised.kv_cache == DType::fp8;
-  std::vector<std::string> kv_notes;
-  read_kv_scheme(quantisation, "kv_cache_quant_algo", quantised, kv_notes);
-  if (!kv_known) notes.insert(notes.end(), kv_notes.begin(), kv_notes.end());
-  apply(algorithm_formats(quantisation, "quant_algo"), quantised);
-  quantisation.ignore("has_zero_point");
-  quantisation.ignore("pre_quant_scale");
+  for (const char* key : {"pre_quant_scale", "has_zero_point", "group_size"}) quantisation.ignore(key);
+  read_kv_scheme(quantisation, "kv_cache_quant_algo", quantised, notes);
+  if (mixed_precision(quantisation)) {
+    excluded_modules(quantisation);
+    apply_layers(quantisation, quantised, notes);
+  } else {
+    apply_schemes(quantisation, layers, quantised, notes);
+  }
   quantisation.finish();
   view.finish();
+}
+
+void read_expert_format(JsonView& config, Precision& quantised, std::vector<std::string>& notes) {
+  const std::string format = config.text_or("expert_dtype", "");
+  if (format.empty()) return;
+  if (format != "fp4") config.fail("expert_dtype", fmt::format("expected fp4, found '{}'", format));
+  LinearFormat experts = quantised.linear(Module::experts);
+  if (experts.weight == DType::fp4) return;
+  experts.weight = DType::fp4, experts.scales = mx_scales();
+  quantised.of(Module::experts) = experts;
+  add_note(notes, "routed experts are stored in MXFP4");
 }
 
 }  // namespace orrery

@@ -56,8 +56,7 @@ bool among(std::string_view word, std::initializer_list<std::string_view> words)
 
 /// Parts that stay in 16 bits in any case, or belong to no layer of the language model.
 bool apart_anyway(std::string_view name, std::string_view last) {
-  if (among(last, {"head", "gate", "bias", "router", "wte", "wpe", "shared_expert_gate"}))
-    return true;
+  if (among(last, {"head", "gate", "bias", "router", "wte", "wpe", "shared_expert_gate"})) return true;
   return has(name, {"lm_head", "embed", "norm", "router", "e_score_correction", "conv1d", "indexer",
                     "eh_proj", "shared_head", "vision", "visual", "mm_projector", "multi_modal", "audio",
                     "rotary", "a_log", "dt_bias"}) ||

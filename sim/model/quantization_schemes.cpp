@@ -9,6 +9,10 @@ namespace orrery {
 
 namespace {
 
+/// Share of the input features that LLM.int8() multiplies in 16 bits: "about 0.1%" (Dettmers et al., 2022,
+/// section 1).
+constexpr double kOutlierFeatures = 0.001;
+
 std::int64_t group_size(JsonView& view, std::int64_t fallback) {
   const auto group = view.integer_or("group_size", fallback);
   if (group != -1 && (group < 1 || group > (1 << 20)))
@@ -22,7 +26,6 @@ LinearFormat plain_format(DType weight, DType compute) {
   return format;
 }
 
-/// What a 16-bit elements' scheme of 4 or 8 bits stores: NVFP4 in groups of 16, MXFP4 in groups of 32.
 DType scheme_dtype(JsonView& view) {
   const auto bits = view.integer("num_bits");
   const bool floating = view.text_or("type", "int") == "float";
@@ -55,7 +58,8 @@ LinearFormat scheme_format(JsonView view) {
     const auto block = view.numbers("block_structure");
     if (block.size() != 2 || block[0] < 1 || block[1] < 1)
       view.fail("block_structure", "expected two sizes of 1 and above");
-    format.scales = WeightScales{static_cast<std::int64_t>(block[1]), static_cast<std::int64_t>(block[0]), 32};
+    format.scales =
+        WeightScales{static_cast<std::int64_t>(block[1]), static_cast<std::int64_t>(block[0]), 32};
     return format;
   }
   const bool whole = strategy == "channel" || strategy == "tensor" || strategy == "token";
@@ -65,8 +69,8 @@ LinearFormat scheme_format(JsonView view) {
 
 LinearFormat group_format(JsonView& group, DType activation) {
   LinearFormat format = scheme_format(group.object("weights"));
-  const auto input = group.object_if("input_activations");
-  format.compute = input ? scheme_dtype(const_cast<JsonView&>(*input)) : activation;
+  auto input = group.object_if("input_activations");
+  format.compute = input ? scheme_dtype(*input) : activation;
   return format;
 }
 
@@ -92,6 +96,54 @@ LinearFormat algorithm_format(JsonView& view, const char* key, DType activation)
   view.fail(key, fmt::format("quantisation algorithm '{}' is not supported yet", name),
             "supported: FP8 NVFP4 MXFP4 W4A16_AWQ INT4_AWQ W4A8_AWQ W8A8_SQ_PER_CHANNEL W8A16 FP8_PB_WO "
             "MIXED_PRECISION");
+}
+
+/// fp8 with a scale per block (DeepSeek), per channel, or per tensor: the last two cost the same.
+LinearFormat fp8_format(JsonView& view) {
+  LinearFormat format;
+  format.weight = format.compute = DType::fp8;
+  if (!view.has("weight_block_size")) return format;
+  const auto block = view.numbers("weight_block_size");
+  if (block.size() != 2 || block[0] < 1 || block[1] < 1)
+    view.fail("weight_block_size", "expected two sizes of 1 and above");
+  format.scales = WeightScales{static_cast<std::int64_t>(block[1]), static_cast<std::int64_t>(block[0]), 32};
+  return format;
+}
+
+/// AWQ (Lin et al., 2023) and GPTQ (Frantar et al., 2022): integers in groups, arithmetic in 16 bits.
+LinearFormat packed_format(JsonView& view, const std::string& method, DType activation) {
+  if (view.boolean_or("lm_head", false)) view.fail("lm_head", "a quantised LM head is not supported yet");
+  const auto bits = view.integer(view.has("w_bit") ? "w_bit" : "bits");
+  const bool few = method == "gptq" && (bits == 2 || bits == 3);
+  if (bits != 4 && bits != 8 && !few)
+    view.fail("bits", fmt::format("expected {}4 or 8, found {}", method == "gptq" ? "2, 3, " : "", bits));
+  const auto group = view.integer_or(view.has("q_group_size") ? "q_group_size" : "group_size", 128);
+  if (group != -1 && group < 1)
+    view.fail("group_size", fmt::format("expected -1 or 1 and above, found {}", group));
+  const bool zeros = method == "awq" ? view.boolean_or("zero_point", true) : !view.boolean_or("sym", true);
+  LinearFormat format = grouped_format(bits == 8 ? DType::int8 : DType::int4, activation,
+                                       std::max<std::int64_t>(group, 0), zeros);
+  if (few) format.bits = static_cast<double>(bits);
+  if (bits == 8 && format.scales) format.scales->bits = 16;
+  return format;
+}
+
+/// bitsandbytes: LLM.int8(), or NF4 and FP4 with an fp32 scale per 64, itself quantised or not.
+LinearFormat bitsandbytes_format(JsonView& view, DType activation) {
+  LinearFormat format;
+  view.ignore("_load_in_4bit"), view.ignore("_load_in_8bit"), view.ignore("bnb_4bit_quant_type");
+  if (view.boolean_or("load_in_8bit", false)) {
+    format.weight = format.compute = DType::int8;
+    format.outliers = kOutlierFeatures;
+    view.ignore("load_in_4bit"), view.ignore("bnb_4bit_use_double_quant");
+    return format;
+  }
+  if (!view.boolean_or("load_in_4bit", false))
+    view.fail("quant_method", "'bitsandbytes' with neither load_in_4bit nor load_in_8bit");
+  format.weight = DType::int4, format.compute = activation;
+  format.scales = double_quantised_scales();
+  if (!view.boolean_or("bnb_4bit_use_double_quant", false)) format.scales->bits = 32;
+  return format;
 }
 
 void read_kv_scheme(JsonView& view, const char* key, Precision& precision, std::vector<std::string>& notes) {

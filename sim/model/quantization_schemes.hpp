@@ -24,6 +24,12 @@ LinearFormat group_format(JsonView& group, DType activation);
 /// any. Errors: ConfigError naming `key` and what is supported.
 LinearFormat algorithm_format(JsonView& view, const char* key, DType activation);
 
+/// Methods that describe the whole checkpoint: fp8 by blocks, channels or tensors; AWQ and GPTQ;
+/// bitsandbytes. Errors: ConfigError naming the field.
+LinearFormat fp8_format(JsonView& view);
+LinearFormat packed_format(JsonView& view, const std::string& method, DType activation);
+LinearFormat bitsandbytes_format(JsonView& view, DType activation);
+
 /// The format of the KV cache a checkpoint asks for: the name of an algorithm, or a scheme.
 void read_kv_scheme(JsonView& view, const char* key, Precision& precision, std::vector<std::string>& notes);
 
