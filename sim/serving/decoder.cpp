@@ -12,7 +12,7 @@ namespace orrery {
 namespace {
 constexpr std::array<std::string_view, 6> kMethods{"none", "ngram", "draft_model", "eagle", "eagle3", "mtp"};
 constexpr int kMostTokens = 64;
-constexpr std::int64_t kLongestPace = 32;
+constexpr double kPaceError = 1e-3;
 
 [[noreturn]] void refuse(const char* field, const std::string& why, const std::string& hint) {
   throw ConfigError(std::string("speculative_config: ") + field + " " + why, hint);
@@ -77,7 +77,7 @@ double Decoder::speedup(double c) const {
 }
 
 TokenPace Decoder::pace() const {
-  return sampled() ? TokenPace{0, 1} : nearest_pace(tokens_per_step(), kLongestPace);
+  return sampled() ? TokenPace{0, 1} : simplest_pace(tokens_per_step(), kPaceError);
 }
 
 Tokens Decoder::draw(std::uint64_t seed, std::int64_t request, Tokens generated) const {
@@ -94,15 +94,12 @@ Tokens Decoder::lookahead() const {
   return drafts_on_device(params_.method) ? 2 * gamma : gamma;
 }
 
-TokenPace nearest_pace(double value, std::int64_t largest) {
-  TokenPace best;
-  double error = std::abs(value - 1);
-  for (std::int64_t steps = 1; steps <= largest; ++steps) {
+TokenPace simplest_pace(double value, double error) {
+  for (std::int64_t steps = 1;; ++steps) {
     const auto tokens = std::llround(value * static_cast<double>(steps));
-    const double off = std::abs(value - static_cast<double>(tokens) / static_cast<double>(steps));
-    if (off < error) best = {tokens, steps}, error = off;
+    if (std::abs(static_cast<double>(tokens) / static_cast<double>(steps) / value - 1) <= error)
+      return {tokens, steps};
   }
-  return best;
 }
 
 }  // namespace orrery

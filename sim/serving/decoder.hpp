@@ -65,8 +65,8 @@ class Decoder {
   /// Speed-up over plain decoding when a drafting pass costs `c` of a step of the target and verifying costs
   /// one: tau / (gamma c + 1), Leviathan et al., theorem 3.8.
   double speedup(double c) const;
-  /// The expectation as a pace: the nearest fraction with at most 32 steps. Sampled decoders gain tokens by
-  /// draw alone: none by pace.
+  /// The expectation as a pace, the simplest fraction within 0.1%. Sampled decoders gain tokens by draw
+  /// alone: none by pace.
   TokenPace pace() const;
   /// Tokens after `steps` steps at that pace: the identity for plain autoregression.
   Tokens tokens_after(std::int64_t steps) const { return pace().after(steps); }
@@ -84,8 +84,8 @@ class Decoder {
   std::vector<double> kept_;  ///< by position
 };
 
-/// The fraction nearest to `value` > 0 with a denominator of at most `largest`.
-TokenPace nearest_pace(double value, std::int64_t largest);
+/// The fraction of the fewest steps that is within `error` (relative) of `value` >= 1.
+TokenPace simplest_pace(double value, double error);
 
 /// Whether a method's drafts come from a model on the GPU, with KV of its own.
 bool drafts_on_device(DraftMethod method);
