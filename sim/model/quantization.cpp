@@ -20,8 +20,8 @@ ModuleName understand(JsonView& view, const std::string& key, const std::string&
 }
 
 /// The names under the keys by which methods list what is left unquantised.
-NamedModules excluded_modules(JsonView& view) {
-  NamedModules found;
+NamedModules excluded_modules(JsonView& view, int layers) {
+  NamedModules found(layers);
   for (const char* key :
        {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules", "llm_int8_skip_modules"}) {
     for (const auto& name : view.texts_or(key, {})) found.add(understand(view, key, name));
@@ -36,19 +36,21 @@ LinearFormat unquantised(const Precision& p) {
 }
 
 /// Leaves modules in the activation's format that are excluded in most layers; says so where it is some.
-void exclude(const NamedModules& excluded, int layers, Precision& p, std::vector<std::string>& notes) {
+void exclude(const NamedModules& excluded, Precision& p, std::vector<std::string>& notes) {
   const LinearFormat quantised = p.linear(Module::mixer);
   for (const Module module : {Module::mixer, Module::ffn, Module::experts}) {
-    if (excluded.most(module, layers)) {
+    if (excluded.most(module)) {
       p.of(module) = unquantised(p);
       add_note(notes, fmt::format("{} are left in {}", describe(module), name(p.activation)));
-    } else if (excluded.any(module)) {
-      add_note(notes, fmt::format("{} of {} layers are left in {}, priced quantised as in the others",
-                                  describe(module), excluded.named(module), name(p.activation)));
+    } else if (excluded.named(module) > 0) {
+      add_note(notes, fmt::format("{} are left in {} in {} layers, priced quantised as in the others",
+                                  describe(module), name(p.activation), excluded.named(module)));
     }
   }
-  const bool inputs = excluded.most(Module::mixer, layers),
-             outputs = excluded.most(Module::mixer_output, layers);
+  if (excluded.whole_layers() > 0)
+    add_note(notes, fmt::format("{} whole layers are left in {}, what they hold is priced as in the others",
+                                excluded.whole_layers(), name(p.activation)));
+  const bool inputs = excluded.most(Module::mixer), outputs = excluded.most(Module::mixer_output);
   if (inputs == outputs) return;
   p.of(Module::mixer_output) = outputs ? unquantised(p) : quantised;
   add_note(notes, fmt::format("{} are {}", describe(Module::mixer_output), outputs ? "not" : "quantised"));
@@ -172,7 +174,7 @@ void apply_schemes(JsonView& view, int layers, Precision& p, std::vector<std::st
     p.set_linear(algorithm_format(view, "quant_algo", p.activation));
   }
   apply_sparsity(view, p, notes);
-  exclude(excluded_modules(view), layers, p, notes);
+  exclude(excluded_modules(view, layers), p, notes);
 }
 
 bool mixed_precision(JsonView& view) {
@@ -180,15 +182,15 @@ bool mixed_precision(JsonView& view) {
 }
 
 /// MXFP4 as engines run it: routed experts only, multiplied in 16 bits (vLLM, Mxfp4Config).
-void apply_mxfp4(JsonView& view, Precision& p, std::vector<std::string>& notes) {
-  excluded_modules(view);
+void apply_mxfp4(JsonView& view, int layers, Precision& p, std::vector<std::string>& notes) {
+  excluded_modules(view, layers);
   p.of(Module::experts) = grouped_format(DType::fp4, p.activation, mx_scales().rows, false);
   add_note(notes, fmt::format("routed experts in MXFP4, the rest in {}", name(p.activation)));
 }
 
 void apply_method(const std::string& method, JsonView& view, int layers, Precision& p,
                   std::vector<std::string>& notes) {
-  if (method == "mxfp4") return apply_mxfp4(view, p, notes);
+  if (method == "mxfp4") return apply_mxfp4(view, layers, p, notes);
   const bool layer_by_layer = mixed_precision(view);
   if (method == "fp8" || method == "fbgemm_fp8") {
     p.set_linear(fp8_format(view));
@@ -203,8 +205,8 @@ void apply_method(const std::string& method, JsonView& view, int layers, Precisi
     return apply_schemes(view, layers, p, notes);
   }
   // With layers named one by one, what is ignored is what has the method's format, not one of theirs.
-  const NamedModules excluded = excluded_modules(view);
-  if (!layer_by_layer) return exclude(excluded, layers, p, notes);
+  const NamedModules excluded = excluded_modules(view, layers);
+  if (!layer_by_layer) return exclude(excluded, p, notes);
   for (const char* key : {"config_groups", "group_size", "quant_algo"}) view.ignore(key);
   apply_layers(view, p, notes);
 }
@@ -231,7 +233,7 @@ void read_hf_quant_config(JsonView view, Precision& quantised, std::vector<std::
   for (const char* key : {"pre_quant_scale", "has_zero_point", "group_size"}) quantisation.ignore(key);
   read_kv_scheme(quantisation, "kv_cache_quant_algo", quantised, notes);
   if (mixed_precision(quantisation)) {
-    excluded_modules(quantisation);
+    excluded_modules(quantisation, layers);
     apply_layers(quantisation, quantised, notes);
   } else {
     apply_schemes(quantisation, layers, quantised, notes);

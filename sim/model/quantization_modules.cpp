@@ -98,24 +98,20 @@ std::optional<ModuleName> understand_module_name(std::string_view pattern) {
 }
 
 void NamedModules::add(const ModuleName& name) {
+  if (name.layer && layers_ > 0 && *name.layer >= layers_) return;
   if (name.layer) mentioned_.insert(*name.layer);
+  const bool whole = name.modules.size() == kModules;
+  whole_ += whole ? 1 : 0;
   for (const Module module : name.modules) {
     Layers& layers = covered_[static_cast<std::size_t>(module)];
-    if (name.layer) {
-      layers.layers.insert(*name.layer);
-    } else {
-      layers.all = true;
-    }
+    if (!name.layer) layers.all = true;
+    if (name.layer && layers.layers.insert(*name.layer).second && !whole) ++layers.own;
   }
 }
 
-bool NamedModules::any(Module module) const {
-  return of(module).all || !of(module).layers.empty();
-}
-
-bool NamedModules::most(Module module, int layers) const {
+bool NamedModules::most(Module module) const {
   const std::size_t n = of(module).layers.size();
-  return of(module).all || (2 * n > mentioned_.size() && 4 * n >= static_cast<std::size_t>(layers));
+  return of(module).all || (2 * n > mentioned_.size() && 4 * n >= static_cast<std::size_t>(layers_));
 }
 
 std::string_view describe(Module module) {

@@ -26,22 +26,28 @@ std::optional<ModuleName> understand_module_name(std::string_view name);
 /// The modules that a list of names covers, and in how many layers.
 class NamedModules {
  public:
+  /// `layers`: of the model (0 = unknown). Names of layers behind its last, which only multi-token prediction
+  /// uses, are passed over.
+  explicit NamedModules(int layers = 0) : layers_(layers) {}
   void add(const ModuleName& name);
 
   /// Whether most layers of a module are named: more than half of those that any name is about, and a quarter
-  /// of the model's `layers` (0 = unknown), as in hybrids not every layer has the module.
-  bool most(Module module, int layers) const;
-  bool any(Module module) const;
-  int named(Module module) const { return static_cast<int>(of(module).layers.size()); }
+  /// of the model's, as in hybrids not every layer has the module.
+  bool most(Module module) const;
+  /// Layers in which the module is named for itself; whole layers that are named.
+  int named(Module module) const { return of(module).own; }
+  int whole_layers() const { return whole_; }
 
  private:
   struct Layers {
     bool all = false;
+    int own = 0;
     std::set<int> layers;
   };
   const Layers& of(Module module) const { return covered_[static_cast<std::size_t>(module)]; }
   std::array<Layers, kModules> covered_;
   std::set<int> mentioned_;
+  int layers_ = 0, whole_ = 0;
 };
 
 /// "mixers", "routed experts", ...: for notes.
