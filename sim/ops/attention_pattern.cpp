@@ -214,23 +214,23 @@ Tokens AttentionPattern::keys(const PrefillChunk& chunk) const {
     return select->queries ? bounded(Chosen(*this).of(static_cast<double>(n)))
                            : bounded(chosen_pairs(*this, chunk));
   }
-  Tokens low = n;  // of the contiguous keys that are read
+  Tokens low = n;  // of the keys that are read, where they are contiguous
   const Tokens wide = Positions(*this, chunk).window();
   if (block > 0) {
-    const Tokens largest = block * static_cast<Tokens>(std::pow(static_cast<double>(level_growth),
-                                                                static_cast<double>(levels - 1)));
+    const auto times = std::pow(static_cast<double>(level_growth), static_cast<double>(levels - 1));
+    const Tokens largest = block * static_cast<Tokens>(times);
     low = chunk.past / largest * largest - memory;
   } else if (wide > 0) {
-    low = wide >= n ? 0 : chunk.past - (wide - 1) * dilation;
+    low = chunk.past - (std::min(wide, n) - 1) * dilation;
   }
-  double read = static_cast<double>(n - std::clamp(low, front, n));
-  if (dilation > m && block == 0 && low > 0) {  // too few queries to fill the gaps
-    read = std::min(read, Positions(*this, chunk).pairs() - static_cast<double>(m * front));
+  auto read = static_cast<double>(n - std::clamp(low, front, n));
+  const bool gaps = block == 0 && (dilation > m || stride > m);  // that so few queries do not fill
+  if (stride > 0) read = static_cast<double>(n - front);
+  if (gaps) {
+    const PrefillChunk beyond{n - std::max(chunk.past, front), std::max(chunk.past, front)};
+    const double each = beyond.new_tokens == 0 ? 0 : Positions(*this, beyond).pairs();
+    read = std::min(read, each - static_cast<double>(beyond.new_tokens * front));
   }
-  if (stride > 0)
-    read = m >= stride ? static_cast<double>(n - front)
-                       : std::min(static_cast<double>(n - front),
-                                  Positions(*this, chunk).pairs() - static_cast<double>(m * front));
   if (columns > 0) read += static_cast<double>(std::max<Tokens>(low, 0) / block * columns);
   if (random > 0) {  // expected to be hit by at least one of the queries
     const double unseen = static_cast<double>(n - front) - read;

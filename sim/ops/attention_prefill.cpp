@@ -2,6 +2,9 @@
 
 #include "base/registry.hpp"
 #include "ops/attention.hpp"
+#include "ops/attention_call.hpp"
+#include "ops/attention_index.hpp"
+#include "ops/attention_unfused.hpp"
 #include "ops/kernel_classes.hpp"
 
 namespace orrery {
@@ -9,7 +12,8 @@ namespace orrery {
 namespace {
 Work prefill_work(const KernelClass::Dims& dims, DType dtype, DType kv_dtype) {
   const double queries = dims[1], pairs = dims[2], keys = dims[3];
-  const double heads = dims[5], kv_heads = dims[6], dim = dims[7], element = bytes_per_element(dtype);
+  const double heads = dims[5], kv_heads = dims[6], dim = dims[7];
+  const double element = bytes_per_element(activation_format(dtype));
   Work w;
   w.tensor_flops = 4 * pairs * dim * heads;
   w.tensor_dtype = dtype;
@@ -41,28 +45,33 @@ Tokens attention_keys(const PrefillChunk& chunk, Tokens window) {
 }
 
 void PrefillAttention::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
-  Tokens queries = 0, pairs = 0, keys = 0, longest = 0, seqs = 0;
-  for (const auto& chunk : batch.chunks) {
-    if (chunk.new_tokens == 0) continue;
-    const Tokens seen = attention_keys(chunk, sizes_.window);
-    ++seqs;
-    queries += chunk.new_tokens;
-    pairs += attention_pairs(chunk, sizes_.window);
-    keys += seen;
-    longest = std::max(longest, seen);
+  const double dim = sizes_.mean_dim();
+  for (const HeadGroup& group : groups_) {
+    double queries = 0, pairs = 0, keys = 0, square = 0, whole = 0, longest = 0, seqs = 0;
+    for (const auto& chunk : batch.chunks) {
+      if (chunk.new_tokens == 0) continue;
+      const auto m = static_cast<double>(chunk.new_tokens), n = static_cast<double>(chunk.past) + m;
+      const auto seen = static_cast<double>(group.pattern.keys(chunk));
+      ++seqs;
+      queries += m;
+      pairs += group.pattern.pairs(chunk);
+      keys += seen;
+      longest = std::max(longest, seen);
+      square += m * n, whole += n;
+    }
+    if (seqs == 0) return;
+    const CallHeads local = call_heads(sizes_, group.share, ctx.shard.tp);
+    push_prefill_index(group.pattern, {local.heads, local.kv_heads, static_cast<double>(sizes_.head_dim)},
+                       batch, ctx, out);
+    const DType kv = ctx.precision.kv_cache, activation = ctx.precision.activation;
+    if (!ctx.fusion.attention.fused) {
+      push_unfused_attention({queries, square, whole, local.heads, local.stored, dim}, activation, kv, out);
+      continue;
+    }
+    push_low_bit_inputs(ctx, queries, local, dim, out);
+    push_attention(kAttentionPrefill, {seqs, queries, pairs, keys, longest, local.heads, local.stored, dim},
+                   7, ctx, out);
   }
-  if (seqs == 0) return;
-  const auto heads = static_cast<double>(sizes_.local_heads(ctx.shard.tp));
-  const auto kv_heads = static_cast<double>(sizes_.local_kv_heads(ctx.shard.tp));
-  const auto dim = static_cast<double>(sizes_.head_dim);
-  const auto q = static_cast<double>(queries), p = static_cast<double>(pairs), kv = static_cast<double>(keys);
-  KernelCall& call = out.emplace_back();  // in place: this runs once per step
-  call.cls = &kAttentionPrefill;
-  call.dims = {static_cast<double>(seqs), q, p, kv, static_cast<double>(longest), heads, kv_heads, dim};
-  call.dtype = ctx.precision.activation;
-  call.weight_dtype = ctx.precision.kv_cache;
-  call.role = "attention";
-  call.work = prefill_work(call.dims, call.dtype, call.weight_dtype);
 }
 
 const Registration<KernelClasses> attention_prefill_class{

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "ops/attention_plan.hpp"
 #include "ops/batch_shape.hpp"
 #include "ops/expert_plan.hpp"
 #include "ops/kernel_call.hpp"
@@ -24,6 +25,7 @@ struct Fusion {
   /// for it.
   bool quant_in_fp8_gemm = true;
   ExpertPlan experts;
+  AttentionPlan attention;
 };
 
 /// The groups of weight matrices that checkpoints quantise apart from each other: projections of attention
