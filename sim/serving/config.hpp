@@ -2,8 +2,10 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/units.hpp"
+#include "cost/kv_blocks.hpp"
 
 namespace orrery {
 
@@ -28,6 +30,7 @@ struct KvConfig {
   int block_size = 16;      ///< tokens
   bool enable_prefix_caching = true;
   bool block_ids = false;  ///< keep each sequence's block table, for an engine that runs the plans
+  std::vector<KvBlockGroup> groups{};  ///< none: one group that keeps everything, in blocks of block_size
 };
 
 /// Time between a client and the scheduler, per request. A client's TTFT includes both directions.

@@ -9,13 +9,17 @@
 namespace orrery {
 
 KvCache::KvCache(const KvConfig& config)
-    : block_size_(config.block_size),
-      caching_(config.enable_prefix_caching),
+    : groups_(config),
+      block_size_(config.groups.empty() ? config.block_size : groups_.all().front().block_size),
+      caching_(config.enable_prefix_caching && !groups_.has_states() && groups_.even() &&
+               groups_.full() <= 1),
       total_(config.blocks - 1),
       free_(0) {
-  if (config.block_size < 1) throw ConfigError("block_size must be at least 1");
   if (total_ < 1) throw ConfigError("no KV blocks: the cache needs at least 2", {}, ExitCode::infeasible);
+  ORRERY_CHECK(!config.block_ids || groups_.plain(),
+               "block ids are kept for one group that keeps everything");
   if (config.block_ids) ids_.emplace();
+  if (caching_) find_windows();
   enqueue_anonymous(total_, config.block_ids ? BlockIds::fresh(total_) : std::vector<std::int32_t>());
 }
 
@@ -146,9 +150,19 @@ std::uint64_t KvCache::own_id(const Request& request) {
 }
 
 KvCache::Hit KvCache::lookup(const Sequence& seq) const {
-  Hit hit;
-  if (!caching_) return hit;
+  if (!caching_) return {};
   const std::int64_t limit = (seq.target - 1) / block_size_;
+  if (windows_.empty()) return lookup_full(seq, limit);
+  Hit hit{limit * block_size_, 0};
+  if (groups_.full() > 0) hit = lookup_full(seq, limit);
+  const std::int64_t blocks = windows_hit(seq, hit.tokens / block_size_);
+  if (groups_.full() > 0 && blocks * block_size_ < hit.tokens) hit = lookup_full(seq, blocks);
+  return {blocks * block_size_, hit.free_blocks + window_free_blocks(seq, blocks)};
+}
+
+/// What the group that keeps everything has of a sequence's first `limit` blocks.
+KvCache::Hit KvCache::lookup_full(const Sequence& seq, std::int64_t limit) const {
+  Hit hit;
   std::int64_t blocks = 0;
   if (seq.request.prefix) {
     const Units units = units_of(seq.request);
@@ -182,9 +196,14 @@ Tokens KvCache::cached_tokens(const Request& request) const {
 }
 
 void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
-  const std::int64_t wanted = hit.tokens / block_size_;
-  std::int64_t blocks = 0;
   if (ids_) seq.hold.table = ids_->open_table();
+  if (caching_ && groups_.full() > 0) admit_full(seq, hit.tokens / block_size_);
+  if (!windows_.empty()) admit_windows(seq, hit.tokens / block_size_);
+  extend(seq, hit.tokens, tokens);
+}
+
+void KvCache::admit_full(Sequence& seq, std::int64_t wanted) {
+  std::int64_t blocks = 0;
   if (seq.request.prefix) {
     const Units units = units_of(seq.request);
     for (std::size_t i = 0; i < units.count && blocks < wanted; ++i) {
@@ -211,12 +230,13 @@ void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
     }
     seq.hold.own_from = -1;
   }
-  extend(seq, hit.tokens, tokens);
 }
 
 void KvCache::extend(Sequence& seq, Tokens before, Tokens after) {
-  grow(seq, blocks_for(after) - blocks_for(before));
-  if (caching_ && seq.request.prefix) give_identities(seq, before, after);
+  grow(seq, groups_.needed(before, after));
+  if (!caching_ || !seq.request.prefix) return;
+  if (groups_.full() > 0) give_identities(seq, before, after);
+  if (!windows_.empty()) give_window_identities(seq, after);
 }
 
 /// Full blocks of [before, after) become cached when they are scheduled, as vLLM's allocate_slots does. A
@@ -245,6 +265,14 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
 }
 
 void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
+  if (groups_.full() > 0) release_full(seq, tokens, resumable);
+  release_windows(seq, tokens, resumable);
+  enqueue_anonymous(groups_.states(), {});
+  if (ids_) ids_->close_table(std::exchange(seq.hold.table, -1));
+}
+
+void KvCache::release_full(Sequence& seq, Tokens tokens, bool resumable) {
+  if (!caching_ && !ids_) return enqueue_anonymous(groups_.held_in_full(tokens), {});
   const std::int64_t own = blocks_for(tokens) - seq.hold.shared_blocks;
   const std::int64_t full = std::max<std::int64_t>(0, tokens / block_size_ - seq.hold.shared_blocks);
   const std::int64_t first = seq.hold.shared_blocks, end = first + own;
@@ -260,18 +288,23 @@ void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
   } else {
     enqueue_anonymous(own, ids_of(seq, first, end));
   }
-  for (auto it = seq.hold.units.rbegin(); it != seq.hold.units.rend(); ++it) {
-    Unit& unit = units_[*it];
-    if (--unit.references > 0) continue;
-    if (unit.blocks > 0) {
-      enqueue(*it);
-    } else {
-      drop_unit(*it);
-    }
-  }
+  release_units(seq);
+}
+
+void KvCache::release_units(Sequence& seq) {
+  for (auto it = seq.hold.units.rbegin(); it != seq.hold.units.rend(); ++it) dereference(*it);
   seq.hold.units.clear();
   seq.hold.shared_blocks = 0;
-  if (ids_) ids_->close_table(std::exchange(seq.hold.table, -1));
+}
+
+void KvCache::dereference(std::int32_t index) {
+  Unit& unit = units_[index];
+  if (--unit.references > 0) return;
+  if (unit.blocks > 0) {
+    enqueue(index);
+  } else {
+    drop_unit(index);
+  }
 }
 
 }  // namespace orrery

@@ -8,6 +8,7 @@
 
 #include "serving/block_ids.hpp"
 #include "serving/config.hpp"
+#include "serving/kv_groups.hpp"
 #include "serving/sequence.hpp"
 
 namespace orrery {
@@ -21,15 +22,24 @@ namespace orrery {
 /// queue, least recently freed first; a freed sequence enters it last block first, so that its tail is
 /// evicted before its head (vLLM v1, kv_cache_manager: free() in reverse order, LRU from the head). A block
 /// keeps its identity until it is taken again.
+///
+/// Groups of layers with caps (KvConfig::groups) take their blocks from the same pool and give back those
+/// behind the cap, which stay cached like others: a prefix is hit where every group still has what the next
+/// token attends to (kv_cache_coordinator.py, find_longest_cache_hit). Their named blocks are units of one
+/// block in each of the groups with that cap. Nothing is cached for a model with states, as in vLLM unless
+/// asked otherwise, nor where blocks differ in length or several groups keep everything.
 class KvCache {
  public:
+  /// Errors: ConfigError for a pool of no blocks, and as KvGroups.
   explicit KvCache(const KvConfig& config);
 
   int block_size() const { return block_size_; }
   std::int64_t total_blocks() const { return total_; }  ///< usable: one is reserved as the null block
   std::int64_t free_blocks() const { return free_; }
   std::int64_t used_blocks() const { return total_ - free_; }
+  /// Blocks of one group that hold `tokens` tokens.
   std::int64_t blocks_for(Tokens tokens) const { return (tokens + block_size_ - 1) / block_size_; }
+  const KvGroups& groups() const { return groups_; }
 
   /// What the cache holds of a sequence's first `target` tokens: full blocks only, and at most target - 1
   /// tokens, so that at least one is computed.
@@ -45,8 +55,18 @@ class KvCache {
   void admit(Sequence& seq, const Hit& hit, Tokens tokens);
   /// Takes blocks for tokens [before, after) of a sequence's prompt and gives full ones their identity.
   void extend(Sequence& seq, Tokens before, Tokens after);
+  /// The step that brought a prompt from `before` to `after` tokens is planned: gives back what it left
+  /// behind the caps.
+  void drop(Sequence& seq, Tokens before, Tokens after);
   /// Takes `blocks` for decoding sequences; whose they are follows from their lengths. Not with block ids.
   void take(std::int64_t blocks);
+  /// Gives back `blocks` that decoding sequences left behind the caps, but for those cached: drop_cached().
+  void give_back(std::int64_t blocks) { enqueue_anonymous(blocks, {}); }
+  /// How many tokens a sequence stores when next it leaves cached blocks behind a cap; none = 0.
+  Tokens next_cached_drop(const Sequence& seq) const;
+  /// Gives back the cached blocks that a decoding sequence of `stored` tokens has left behind the caps.
+  /// Returns how many pool blocks they were to it.
+  std::int64_t drop_cached(Sequence& seq, Tokens stored);
   /// Takes `blocks` behind those that a decoding sequence, which has been admitted, has already.
   void grow(const Sequence& seq, std::int64_t blocks) {
     if (ids_) name_next(seq, blocks);
@@ -96,7 +116,31 @@ class KvCache {
   std::span<const std::int32_t> ids_of(const Sequence& seq, std::int64_t begin, std::int64_t end) const;
   void give_identities(Sequence& seq, Tokens before, Tokens after);
   static std::uint64_t own_id(const Request& request);
+  Hit lookup_full(const Sequence& seq, std::int64_t limit) const;
+  void admit_full(Sequence& seq, std::int64_t wanted);
+  void release_full(Sequence& seq, Tokens tokens, bool resumable);
+  void release_units(Sequence& seq);
 
+  // Groups with caps: kv_cache_windows.cpp. `w` counts them as KvHold::windows does.
+  struct Window {
+    KvBlockGroup group;
+    std::uint64_t salt;  ///< keeps its ids apart from the other groups'
+  };
+  void find_windows();
+  std::uint64_t window_id(const Units& units, std::int64_t block, std::size_t w) const;
+  std::int32_t own_window(const Sequence& seq, std::size_t w) const;
+  std::int32_t window_unit(const Units* units, std::int64_t block, std::size_t w) const;
+  std::int64_t window_hit(const Sequence& seq, const Units* units, std::size_t w, std::int64_t blocks) const;
+  std::int64_t windows_hit(const Sequence& seq, std::int64_t blocks) const;
+  std::int64_t window_free_blocks(const Sequence& seq, std::int64_t blocks) const;
+  void admit_windows(Sequence& seq, std::int64_t wanted);
+  void give_window_identities(Sequence& seq, Tokens after);
+  std::int64_t drop_units(WindowHold& hold, std::int64_t count, std::int64_t end);
+  void release_windows(Sequence& seq, Tokens tokens, bool resumable);
+  void dereference(std::int32_t index);
+
+  KvGroups groups_;
+  std::vector<Window> windows_;
   int block_size_;
   bool caching_;
   std::int64_t total_, free_;

@@ -8,7 +8,7 @@
 namespace orrery {
 
 Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps)
-    : config_(std::move(config)), kv_(kv), pool_(kv.block_size, std::move(caps)) {}
+    : config_(std::move(config)), kv_(kv), pool_(kv_.groups(), std::move(caps)) {}
 
 SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal) {
   const Tokens prompt = request.prompt_tokens;
@@ -21,7 +21,7 @@ SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal)
   }
   if (*refusal) return kNoSeq;
   const Tokens output = std::min<Tokens>(request.output_tokens, config_.max_model_len - prompt);
-  if (kv_.blocks_for(prompt + output - 1) > kv_.total_blocks()) {
+  if (most_blocks(prompt + output - 1) > kv_.total_blocks()) {
     *refusal = "needs more KV blocks than the cache has";
     return kNoSeq;
   }
@@ -82,7 +82,7 @@ Tokens Scheduler::stored_tokens(const Sequence& seq) const {
 }
 
 std::int64_t Scheduler::max_blocks(const Sequence& seq) const {
-  return kv_.blocks_for(Tokens{seq.request.prompt_tokens} + seq.request.output_tokens - 1);
+  return most_blocks(Tokens{seq.request.prompt_tokens} + seq.request.output_tokens - 1);
 }
 
 Tokens Scheduler::tokens_to_come() const {
@@ -136,11 +136,11 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
 /// Whose the blocks are matters only to block tables.
 void Scheduler::take_decode_blocks(std::int64_t steps) {
   if (kv_.has_block_ids()) return deal_decode_blocks(steps);
-  kv_.take(pool_.blocks_needed(steps));
+  kv_.take(pool_.blocks_taken(steps));
 }
 
 void Scheduler::plan_decodes(BatchPlan& plan) {
-  while (pool_.size() > 0 && pool_.blocks_needed(1) > kv_.free_blocks()) preempt(choose_victim(), plan);
+  while (pool_.size() > 0 && pool_.blocks_taken(1) > kv_.free_blocks()) preempt(choose_victim(), plan);
   plan.decode = pool_.set();
   if (pool_.size() > 0) take_decode_blocks(1);
 }
@@ -153,7 +153,7 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
     if (config_.long_prefill_token_threshold > 0)
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
     tokens = std::min(tokens, budget);
-    if (kv_.blocks_for(seq.computed + tokens) - kv_.blocks_for(seq.computed) > kv_.free_blocks()) {
+    if (kv_.groups().needed(seq.computed, seq.computed + tokens) > kv_.free_blocks()) {
       // In order of admission it stands behind the decode set and is the next victim itself; so vLLM stops
       // here.
       preempt(index, plan);
@@ -179,18 +179,18 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     const SeqIndex index = waiting_.front();
     Sequence& seq = sequence(index);
     KvCache::Hit hit = kv_.lookup(seq);
-    const auto fits = [&](Tokens tokens) {
-      const std::int64_t blocks = kv_.blocks_for(tokens) - hit.tokens / kv_.block_size();
-      return blocks <= kv_.free_blocks() - hit.free_blocks;
-    };
-    if (running_ == 0 && hit.tokens > 0 && !fits(seq.target))
+    const auto fits = [&](std::int64_t blocks) { return blocks <= kv_.free_blocks() - hit.free_blocks; };
+    const auto whole = [&] { return most_blocks(seq.target) - kv_.groups().held(hit.tokens); };
+    if (running_ == 0 && hit.tokens > 0 && !fits(whole()))
       hit = {};  // alone, it may evict what it would have hit
     Tokens tokens = seq.target - hit.tokens;
     if (config_.long_prefill_token_threshold > 0)
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
     if (!config_.enable_chunked_prefill && tokens > budget) break;
     tokens = std::min(tokens, budget);
-    if (!fits(config_.reserve_full_isl ? seq.target : hit.tokens + tokens) || !may_admit(seq)) break;
+    const std::int64_t blocks =
+        config_.reserve_full_isl ? whole() : kv_.groups().needed(hit.tokens, hit.tokens + tokens);
+    if (!fits(blocks) || !may_admit(seq)) break;
 
     waiting_.pop_front();
     kv_.admit(seq, hit, hit.tokens + tokens);
@@ -222,12 +222,35 @@ void Scheduler::join_decodes(SeqIndex index) {
   seq.state = Sequence::State::decoding;
   seq.joined = pool_.step();
   pool_.join(index, seq.generation, seq.target, remaining);
+  watch_drop(index);
+}
+
+/// Plans the decode set's next step as done: what it left behind the caps is free for the one after.
+void Scheduler::advance_decodes() {
+  const std::int64_t dropped = pool_.blocks_dropped(1);
+  pool_.advance(1);
+  std::int64_t cached = 0;
+  for (SeqIndex i = pool_.pop_dropping(sequences_); i != kNoSeq; i = pool_.pop_dropping(sequences_)) {
+    if (sequence(i).state != Sequence::State::decoding) continue;
+    cached += kv_.drop_cached(sequence(i), stored_tokens(sequence(i)));
+    watch_drop(i);
+  }
+  kv_.give_back(dropped - cached);
+}
+
+/// Cached blocks are given back one by one, when their time comes.
+void Scheduler::watch_drop(SeqIndex index) {
+  const Sequence& seq = sequence(index);
+  const Tokens next = kv_.next_cached_drop(seq);
+  if (next > 0) pool_.watch_drop(index, seq.generation, next - stored_tokens(seq));
 }
 
 /// Counts are advanced when a step is planned, not when it is done, so that the next one can be planned
 /// meanwhile.
 void Scheduler::finish(BatchPlan& plan) {
-  if (plan.decode.seqs > 0) pool_.advance(1);
+  if (plan.decode.seqs > 0) advance_decodes();
+  for (const auto& chunk : plan.chunks)
+    kv_.drop(sequence(chunk.seq), chunk.tokens.past, sequence(chunk.seq).computed);
   const auto drain = [&](SeqIndex index) {
     sequence(index).state = Sequence::State::draining;
     unlink(index);
@@ -256,14 +279,15 @@ void Scheduler::schedule(BatchPlan& plan) {
 std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (latest.decode.seqs == 0 || !latest.chunks.empty() || !latest.finishing.empty() || !partial_.empty())
     return 0;
-  if (pool_.set().growing != latest.decode.growing)
-    return 0;  // a window was crossed: the slope of its price changes
+  if (pool_.set() != latest.decode.advanced(1))
+    return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
   return pool_.steps_within(kv_.free_blocks(), pool_.steps_to_event());
 }
 
 void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
   if (steps == 0) return;
+  kv_.give_back(pool_.blocks_dropped(steps - 1));
   take_decode_blocks(steps);
   latest.decode = latest.decode.advanced(steps);
   latest.preempted.clear();

@@ -77,6 +77,10 @@ class Scheduler {
   /// Blocks that the admitted sequences take at most, all run to their full output.
   std::int64_t committed_blocks() const { return committed_blocks_; }
   std::int64_t max_blocks(const Sequence& seq) const;
+  /// The most KV blocks a sequence holds on its way to `tokens` tokens.
+  std::int64_t most_blocks(Tokens tokens) const {
+    return kv_.groups().most(tokens, config_.max_num_batched_tokens);
+  }
 
   SchedulerConfig config_;
   KvCache kv_;
@@ -88,6 +92,8 @@ class Scheduler {
   void take_decode_blocks(std::int64_t steps);
   void deal_decode_blocks(std::int64_t steps);
   void join_decodes(SeqIndex index);
+  void advance_decodes();
+  void watch_drop(SeqIndex index);
   void finish(BatchPlan& plan);
   void link(SeqIndex index);
   void unlink(SeqIndex index);

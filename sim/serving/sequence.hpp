@@ -11,12 +11,20 @@ namespace orrery {
 using SeqIndex = std::int32_t;
 inline constexpr SeqIndex kNoSeq = -1;
 
+/// What one sequence holds of the groups with one cap, as far as the prefix cache knows its blocks.
+struct WindowHold {
+  std::int64_t first = 0;           ///< the block `units` begins with; those before have been dropped
+  std::vector<std::int32_t> units;  ///< by block: its cached unit, -1 = a private duplicate of one
+  std::int64_t own_from = -1;       ///< preempted: block from which the cache remembers its own; -1 = none
+};
+
 /// What one sequence holds of the KV cache besides its private blocks, whose number follows from its length.
 struct KvHold {
   std::vector<std::int32_t> units;  ///< prefix units it references, from the first token on
   std::int64_t shared_blocks = 0;   ///< blocks of its own length that lie in those units
   std::int32_t own_from = -1;       ///< preempted: block from which the cache remembers its own; -1 = none
   std::int32_t table = -1;          ///< with KvConfig::block_ids: its block table's number; -1 = none
+  std::vector<WindowHold> windows;  ///< by cap, with prefix caching
 };
 
 /// One request inside a scheduler. Members of the decode set keep no running state here: their progress

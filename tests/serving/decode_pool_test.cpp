@@ -7,6 +7,10 @@
 using namespace orrery;
 
 namespace {
+KvGroups groups(int block, std::vector<KvBlockGroup> groups = {}) {
+  return KvGroups({1000, block, false, false, std::move(groups)});
+}
+
 /// The same pool with one counter per sequence: what the aggregates must equal.
 struct Plain {
   struct Seq {
@@ -23,7 +27,7 @@ struct Plain {
       out.context += context(s, step);
       for (std::size_t i = 0; i < windows.size(); ++i) {
         out.windowed[i] += windows[i].of(context(s, step));
-        out.growing[i] += context(s, step) < windows[i].tokens;
+        out.growing[i] += windows[i].wraps || context(s, step) < windows[i].tokens;
       }
     }
     return out;
@@ -37,15 +41,38 @@ struct Plain {
     }
     return sum;
   }
+  /// Whole blocks of tokens that nobody reads any more, found token by token.
+  std::int64_t unread(std::int64_t step, const KvBlockGroup& g) const {
+    std::int64_t sum = 0;
+    for (const auto& s : seqs) {
+      const Tokens stored = context(s, step) - 1;
+      Tokens first_read = 0;  // by the token after those stored
+      if (g.cap.wraps) {
+        while (first_read + g.cap.tokens <= stored) first_read += g.cap.tokens;
+      } else if (g.cap.tokens > 0) {
+        while (first_read + g.cap.tokens < stored + 1) ++first_read;
+      }
+      sum += g.count * (first_read / g.block_size);
+    }
+    return sum;
+  }
 };
 }  // namespace
 
 TEST_CASE("do a decode pool's aggregates equal counting every sequence, through joins, leaves and runs?") {
-  const std::vector<KeyCap> windows = {40, 300};
+  const std::vector<KeyCap> windows = {40, {64, true}, 300};
   for (int block : {1, 16, 64}) {
+    const std::vector<KvBlockGroup> kinds = {{{}, false, 2, block},
+                                             {40, false, 3, block},
+                                             {{64, true}, false, 1, block},
+                                             {300, false, 1, 2 * block},
+                                             {{}, true, 5, 4096}};
     Rng rng(static_cast<std::uint64_t>(block), "pool");
-    DecodePool pool(block, windows);
+    DecodePool pool(groups(block, kinds), windows);
     Plain plain;
+    const auto taken = [&](std::int64_t steps) {
+      return plain.blocks(pool.step(), steps, block) * 6 + plain.blocks(pool.step(), steps, 2 * block);
+    };
     for (int i = 0; i < 3000; ++i) {
       if (plain.seqs.empty() || rng.uniform() < 0.4) {
         const Tokens stored = rng.uniform_int(1, 500);
@@ -58,7 +85,12 @@ TEST_CASE("do a decode pool's aggregates equal counting every sequence, through 
         plain.seqs.erase(plain.seqs.begin() + static_cast<std::ptrdiff_t>(victim));
       } else {
         const std::int64_t steps = std::min(pool.steps_to_event(), rng.uniform_int(1, 50));
-        REQUIRE(pool.blocks_needed(steps) == plain.blocks(pool.step(), steps, block));
+        REQUIRE(pool.blocks_taken(steps) == taken(steps));
+        std::int64_t unread = 0;
+        for (const auto& kind : kinds) {
+          unread += plain.unread(pool.step() + steps, kind) - plain.unread(pool.step(), kind);
+        }
+        REQUIRE(pool.blocks_dropped(steps) == unread);
         pool.advance(steps);
       }
       REQUIRE(pool.set() == plain.set(pool.step(), windows));
@@ -66,10 +98,23 @@ TEST_CASE("do a decode pool's aggregates equal counting every sequence, through 
   }
 }
 
+TEST_CASE("does the sum of a chunked context fall when a sequence begins its next chunk?") {
+  DecodePool pool(groups(16), {{8, true}});
+  pool.join(0, 0, 5, 100);  // five tokens stored: the next query reads six
+  CHECK(pool.set().windowed[0] == 6);
+  REQUIRE(pool.steps_to_event() == 3);
+  pool.advance(2);
+  CHECK(pool.set().windowed[0] == 8);
+  pool.advance(1);
+  CHECK(pool.set().windowed[0] == 1);  // the ninth token reads itself only
+  CHECK(pool.set().growing[0] == 1);
+  CHECK(pool.steps_to_event() == 8);
+}
+
 TEST_CASE("how many steps fit in the free blocks: one fewer fits, one more does not?") {
   Rng rng(3, "pool");
   for (int i = 0; i < 500; ++i) {
-    DecodePool pool(16, {});
+    DecodePool pool(groups(16), {});
     const auto n = rng.uniform_int(1, 40);
     for (std::int64_t k = 0; k < n; ++k) {
       pool.join(static_cast<SeqIndex>(k), 0, rng.uniform_int(1, 100), 1000);
@@ -77,7 +122,35 @@ TEST_CASE("how many steps fit in the free blocks: one fewer fits, one more does 
     }
     const std::int64_t free = rng.uniform_int(0, 200);
     const std::int64_t steps = pool.steps_within(free, 900);
-    CHECK(pool.blocks_needed(steps) <= free);
-    CHECK((steps == 900 || pool.blocks_needed(steps + 1) > free));
+    CHECK(pool.blocks_taken(steps) <= free);
+    CHECK((steps == 900 || pool.blocks_taken(steps + 1) > free));
   }
+}
+
+TEST_CASE("with windows, how many steps fit: as many as one by one, giving back what each leaves behind?") {
+  Rng rng(4, "pool");
+  std::int64_t ended = 0, whole = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const int block = rng.uniform() < 0.5 ? 4 : 16;
+    std::vector<KvBlockGroup> kinds = {{37, false, 2, block}, {{64, true}, false, 1, block}};
+    if (rng.uniform() < 0.7) kinds.push_back({{}, false, 1, 2 * block});
+    DecodePool pool(groups(block, kinds), {});
+    const auto n = rng.uniform_int(1, 20);
+    for (std::int64_t k = 0; k < n; ++k) {
+      pool.join(static_cast<SeqIndex>(k), 0, rng.uniform_int(1, 400), 1000);
+      if (rng.uniform() < 0.3) pool.advance(1);
+    }
+    const std::int64_t limit = pool.steps_to_event();
+    const std::int64_t free = rng.uniform_int(0, 60);
+    std::int64_t left = free, steps = 0;
+    DecodePool twin = pool;
+    for (; steps < limit && twin.blocks_taken(1) <= left; ++steps) {
+      left += twin.blocks_dropped(1) - twin.blocks_taken(1);
+      twin.advance(1);
+    }
+    REQUIRE(pool.steps_within(free, limit) == steps);
+    ++(steps < limit ? ended : whole);
+  }
+  CHECK(ended > 300);
+  CHECK(whole > 300);
 }

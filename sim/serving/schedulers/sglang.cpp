@@ -23,9 +23,8 @@ class Sglang final : public Scheduler {
   bool may_admit(const Sequence& seq) const override {
     const auto clipped = std::min<Tokens>(seq.request.output_tokens, 4096);  // SGLang's CLIP_MAX_NEW_TOKENS
     const double reserve = config_.new_token_ratio * static_cast<double>(tokens_to_come() + clipped);
-    const double room =
-        static_cast<double>((kv_.free_blocks() - kv_.blocks_for(seq.target)) * kv_.block_size());
-    return running() == 0 || reserve <= room;
+    const double room = static_cast<double>((kv_.free_blocks() - most_blocks(seq.target)) * kv_.block_size());
+    return running() == 0 || reserve * kv_.groups().full() <= room;
   }
   /// What the running set may still write shrinks with every step.
   bool blocked_stays_blocked() const override { return config_.new_token_ratio == 0.0; }
