@@ -15,10 +15,13 @@ namespace {
 
 constexpr std::int64_t kLongest = std::int64_t{1} << 40;
 
-/// The object that describes the text model, and the family that reads it.
+/// The object that describes the text model, and the family that reads it. Where that object is nested: the
+/// one around it, and the family that reads an encoder there, if any.
 struct TextConfig {
   JsonView view;
   FamilyMap family;
+  const Json* beside = nullptr;
+  std::optional<FamilyMap> around = std::nullopt;
 };
 
 std::string first_architecture(JsonView& view) {
@@ -78,17 +81,18 @@ void refuse_unknown(const JsonView& view, const FamilyMap& family, const std::ve
   }
 }
 
-/// The first field beside a nested text model that may change the cost of a step (towers of other modalities
-/// first), or a fact of the text model that the nested object does not repeat; "" when there is none.
-std::string unknown_beside(const JsonView& top, const JsonView& inner, const FamilyMap& family,
-                           const std::string& nest) {
+/// The first field beside a nested text model that neither family understands (towers of other modalities
+/// first), or that contradicts the nested object; "" when there is none.
+std::string unknown_beside(const JsonView& top, const TextConfig& text, const std::string& nest) {
   static const std::vector<std::string> harmless{"model_type", "architectures", "quantization_config",
                                                  "orrery"};
   std::string found;
   for (const auto& key : top.keys()) {
     const Json& value = top.value().at(key);
-    if (value.is_null() || key == nest || contains(harmless, key) || family.ignores(key)) continue;
-    if (family.reads(key) && inner.value().contains(key) && inner.value().at(key) == value) continue;
+    if (value.is_null() || key == nest || contains(harmless, key) || text.family.ignores(key)) continue;
+    const Json repeated = text.view.value().value(key, Json());
+    if (text.family.reads(key) && (repeated.is_null() || repeated == value)) continue;
+    if (text.around && (text.around->reads(key) || text.around->ignores(key))) continue;
     if (found.empty() || (key.ends_with("_config") && !found.ends_with("_config"))) found = key;
   }
   return found;
@@ -101,10 +105,11 @@ TextConfig find_text_config(const std::shared_ptr<const JsonDocument>& doc) {
     auto inner = top.object(nest);
     auto family = find_family(inner);
     if (!family) refuse_architecture(top, *doc);
-    if (const auto beside = unknown_beside(top, inner, *family, nest); !beside.empty()) {
+    TextConfig text{std::move(inner), std::move(*family), &doc->root(), find_family(top)};
+    if (const auto beside = unknown_beside(top, text, nest); !beside.empty()) {
       refuse_architecture(top, *doc, fmt::format(": '{}' beside its {} is not understood", beside, nest));
     }
-    return {std::move(inner), std::move(*family)};
+    return text;
   }
   auto family = find_family(top);
   if (!family) refuse_architecture(top, *doc);
@@ -162,6 +167,7 @@ Precision stored_precision(const Facts& facts, std::vector<std::string>& notes) 
 
 void read_about(JsonView about, ModelSpec& model) {
   model.published_parameters = about.number_or("parameters", 0);
+  model.published_active = about.number_or("active_parameters", 0);
   model.reference = about.text_or("source", "");
   about.texts_or("aliases", {});
   about.finish();
@@ -173,13 +179,12 @@ ModelSpec import_config(const std::shared_ptr<const JsonDocument>& config, const
                         const std::shared_ptr<const JsonDocument>& quantisation) {
   auto text = find_text_config(config);
   refuse_unknown(text.view, text.family, {"model_type", "architectures", "quantization_config", "orrery"});
-  Facts facts(text.view, text.family);
+  Facts facts(text.view, text.family, text.beside);
   ModelSpec model;
   model.name = name;
   model.source = config->path();
   model.family = text.family.model_type;
   facts.set("layers", facts.size("layers", 1, 10000));
-  facts.check();
   model.hidden = facts.size("hidden", 1, 1 << 20);
   model.vocab = facts.size("vocab", 1, 1 << 26);
   model.tied_embeddings = facts.flag("tied_embeddings");
@@ -189,8 +194,9 @@ ModelSpec import_config(const std::shared_ptr<const JsonDocument>& config, const
   model.max_model_len = context_length(text.view, facts);
   read_layers(facts, model);
   drop_idle_windows(model);
-  model.native = stored_precision(facts, model.notes);
   JsonView top(config);
+  model.encoder = read_encoder(text.around ? Facts(top, *text.around) : facts);
+  model.native = stored_precision(facts, model.notes);
   for (auto* view : {&top, &text.view}) {
     if (auto q = view->object_if("quantization_config")) {
       read_quantization_config(std::move(*q), model.native, model.notes);

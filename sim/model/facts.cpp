@@ -35,7 +35,7 @@ const FieldRule& Facts::rule(std::string_view name) const {
       .at(family_.path);
 }
 
-/// The synonym that is given; two that disagree are refused.
+/// The synonym that is given; two that disagree are refused. The object around a nested one is asked last.
 std::optional<Facts::Given> Facts::given(const FieldRule& rule) const {
   std::optional<Given> found;
   for (const auto& key : rule.keys) {
@@ -46,6 +46,10 @@ std::optional<Facts::Given> Facts::given(const FieldRule& rule) const {
       view_.fail(first_part(key), fmt::format("contradicts '{}'", found->key));
     }
     if (!found) found = Given{key, value};
+  }
+  for (const auto& key : rule.keys) {
+    const Json* value = found || beside_ == nullptr ? nullptr : at_path(*beside_, key);
+    if (value != nullptr && !value->is_null()) found = Given{key, value};
   }
   return found;
 }

@@ -15,7 +15,9 @@ namespace orrery {
 /// facts.
 class Facts {
  public:
-  Facts(const JsonView& view, const FamilyMap& family) : view_(view), family_(family) {}
+  /// `beside`: the object around a nested text model, which may hold what the nested one does not repeat.
+  Facts(const JsonView& view, const FamilyMap& family, const Json* beside = nullptr)
+      : view_(view), family_(family), beside_(beside) {}
 
   /// Sets a name that expressions may use beside the facts: layer, layers.
   void set(const std::string& name, Json value) { variables_[name] = std::move(value); }
@@ -51,6 +53,7 @@ class Facts {
 
   const JsonView& view_;
   const FamilyMap& family_;
+  const Json* beside_;
   std::map<std::string, Json, std::less<>> variables_;
   mutable int depth_ = 0;  ///< of facts that are defined by facts
 };

@@ -93,7 +93,7 @@ FamilyMap load_family(const std::string& model_type) {
   family.architectures = view.texts_or("architectures", {});
   auto fields = view.object("fields");
   for (const auto& name : fields.keys()) family.fields[name] = read_rule(fields, name);
-  family.stack = view.raw("stack");
+  if (view.has("stack")) family.stack = view.raw("stack");
   if (view.has("encoder")) family.encoder = view.raw("encoder");
   if (auto checks = view.object_if("checks")) read_checks(std::move(*checks), family.checks);
   if (auto exact = view.object_if("must_be")) {

@@ -58,6 +58,7 @@ class StackReader {
     facts_.set("layers", layers);
     for (std::int64_t i = 0; i < layers; ++i) {
       facts_.set("layer", i);
+      facts_.check();
       for (const auto& [name, block] : facts_.family().stack.items()) {
         if (block.is_null() || !reader(block, name).applies()) continue;
         place(read_kind(block, name));
@@ -150,6 +151,17 @@ Ffn read_ffn(const Json& entry, const Evaluate& evaluate, const Blame& blame, co
   const BlockReader reader(*params, evaluate, blame, where + "." + kind);
   if (kind == "dense") return reader.read<DenseParams>();
   return reader.read<MoeParams>();
+}
+
+std::optional<EncoderParams> read_encoder(const Facts& facts) {
+  const Json& block = facts.family().encoder;
+  if (block.is_null()) return std::nullopt;
+  const Leaves leaves(facts);
+  const BlockReader reader(block, leaves.evaluate, leaves.blame, facts.family().model_type + ".encoder");
+  if (!reader.applies()) return std::nullopt;
+  auto encoder = reader.read<EncoderParams>();
+  encoder.check();
+  return encoder;
 }
 
 void read_layers(Facts& facts, ModelSpec& model) {

@@ -24,7 +24,7 @@ std::vector<KeyCap> ModelSpec::caps() const {
 }
 
 double ModelSpec::parameters() const {
-  return StepLowering(*this, LoweringContext{}).parameters();
+  return StepLowering(*this, LoweringContext{}).parameters() + (encoder ? encoder->parameters() : 0);
 }
 
 double ModelSpec::active_parameters() const {
@@ -32,7 +32,7 @@ double ModelSpec::active_parameters() const {
 }
 
 double ModelSpec::weight_bytes(const LoweringContext& ctx) const {
-  return StepLowering(*this, ctx).weight_bytes();
+  return StepLowering(*this, ctx).weight_bytes() + (encoder ? encoder->weight_bytes(ctx) : 0);
 }
 
 std::vector<KvGroup> ModelSpec::kv_groups(const LoweringContext& ctx) const {

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/blocks.hpp"
+#include "model/encoder.hpp"
 #include "ops/key_cap.hpp"
 #include "ops/kv_group.hpp"
 #include "ops/operator.hpp"
@@ -22,23 +24,25 @@ struct ModelSpec {
       0;                        ///< beside layers and vocabulary: learned positions, meta tokens, biases
   std::int64_t final_norm = 0;  ///< parameters of the norm before the LM head; 0 = no norm
   Tokens max_model_len = 0;
-  int mtp_layers = 0;               ///< layers that predict further tokens (DeepSeek-V3), not among `kinds`
-  Precision native;                 ///< as the checkpoint is stored
-  std::vector<LayerKind> kinds;     ///< distinct kinds
-  std::vector<int> pattern;         ///< kind of each layer, in order
-  std::vector<std::string> notes;   ///< what was assumed, for `orrery models show`
-  double published_parameters = 0;  ///< as its authors count them; 0 = unknown
-  std::string reference;            ///< where that count and the sizes were published
+  int mtp_layers = 0;            ///< layers that predict further tokens (DeepSeek-V3), not among `kinds`
+  Precision native;              ///< as the checkpoint is stored
+  std::vector<LayerKind> kinds;  ///< distinct kinds
+  std::vector<int> pattern;      ///< kind of each layer, in order
+  std::optional<EncoderParams> encoder;  ///< of images or sound, beside the layers
+  std::vector<std::string> notes;        ///< what was assumed, for `orrery models show`
+  double published_parameters = 0;       ///< as its authors count them; 0 = unknown
+  double published_active = 0;           ///< those a token multiplies, as published; 0 = unknown
+  std::string reference;                 ///< where that count and the sizes were published
 
   int layers() const { return static_cast<int>(pattern.size()); }
   /// Distinct caps on the keys of attention, ascending, without "all". BatchShape::windowed_context follows
   /// this order.
   std::vector<KeyCap> caps() const;
-  /// Parameters as published model cards count them: embeddings once when tied.
+  /// Parameters as published model cards count them: embeddings once when tied, an encoder included.
   double parameters() const;
   /// Parameters that one token multiplies, the LM head included, the input embedding not.
   double active_parameters() const;
-  /// Bytes of parameters on one rank of the split.
+  /// Bytes of parameters on one rank of the split, an encoder's included.
   double weight_bytes(const LoweringContext& ctx) const;
   /// What the layers keep of a sequence on one rank, layers that keep the same together: full attention
   /// first, caps ascending, states last.

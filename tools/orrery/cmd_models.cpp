@@ -5,7 +5,9 @@
 
 #include "base/json.hpp"
 #include "command.hpp"
+#include "model/block_reader.hpp"
 #include "model/model_spec.hpp"
+#include "model_text.hpp"
 #include "options.hpp"
 
 namespace orrery {
@@ -31,68 +33,50 @@ std::vector<DType> weight_formats(const ModelSpec& model) {
   return formats;
 }
 
-std::string attention_text(const AttentionParams& a) {
-  std::string text = a.window > 0 ? fmt::format("window of {} tokens", a.window) : "full";
-  if (a.qkv_bias) text += ", q k v biases";
-  if (a.output_bias) text += ", output bias";
-  if (a.qk_norm) text += ", q k norms";
-  return text;
+/// What one sequence of the longest context keeps beyond what grows with every token: full windows and
+/// states.
+double fixed_bytes(const ModelSpec& m, const LoweringContext& ctx) {
+  return m.sequence_bytes(m.max_model_len, ctx) -
+         m.kv_bytes_per_token(ctx) * static_cast<double>(m.max_model_len);
 }
 
-/// "32 x full", or the period that repeats, or each run of equal layers.
-std::string pattern_text(const ModelSpec& model) {
-  const auto& p = model.pattern;
-  const auto word = [&](std::size_t i) {
-    const Tokens window = model.kinds[static_cast<std::size_t>(p[i])].attention.window;
-    return window > 0 ? fmt::format("window {}", window) : std::string("full");
-  };
-  for (std::size_t period = 1; period <= std::min<std::size_t>(p.size() / 2, 8); ++period) {
-    bool repeats = p.size() % period == 0;
-    for (std::size_t i = period; i < p.size() && repeats; ++i) repeats = p[i] == p[i - period];
-    if (!repeats) continue;
-    std::string words = word(0);
-    for (std::size_t i = 1; i < period; ++i) words += ", " + word(i);
-    return fmt::format("{} x {}", p.size() / period, period > 1 ? "(" + words + ")" : words);
+Json describe_kind(const LayerKind& k, const std::string& word) {
+  Json out{{"word", word}, {"count", k.count}, {"text", layer_text(k)}};
+  for (const auto& mixer : k.mixers) {
+    static const char* const names[] = {"attention", "latent", "state"};
+    out["mixers"].push_back(
+        {{names[mixer.index()], std::visit([](const auto& m) { return describe_block(m); }, mixer)}});
   }
-  std::string text;
-  for (std::size_t first = 0, i = 0; i < p.size(); ++i) {
-    if (i + 1 < p.size() && p[i + 1] == p[first]) continue;
-    text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", i - first + 1, word(first));
-    first = i + 1;
-  }
-  return text;
+  if (const auto* dense = dense_of(k)) out["ffn"]["dense"] = describe_block(*dense);
+  if (const auto* moe = std::get_if<MoeParams>(&k.ffn)) out["ffn"]["moe"] = describe_block(*moe);
+  return out;
 }
 
 Json describe(const ModelSpec& m, int tp) {
-  Json windows = Json::array();
-  for (const KeyCap& cap : m.caps()) windows.push_back(cap.tokens);
+  const auto ctx = deployed(m, m.native.weight, m.native.kv_cache, tp);
   Json out{{"name", m.name},
            {"family", m.family},
            {"source", m.source},
            {"reference", m.reference},
            {"parameters", m.parameters()},
+           {"active_parameters", m.active_parameters()},
            {"hidden", m.hidden},
            {"vocab", m.vocab},
            {"layers", m.layers()},
            {"tied_embeddings", m.tied_embeddings},
            {"max_model_len", m.max_model_len},
-           {"pattern", pattern_text(m)},
-           {"windows", windows},
+           {"mtp_layers", m.mtp_layers},
+           {"pattern", pattern_rows(m)},
            {"tensor_parallel_size", tp},
+           {"fixed_bytes_per_sequence_per_gpu", fixed_bytes(m, ctx)},
            {"notes", m.notes}};
   out["native"] = {{"activation", name(m.native.activation)},
                    {"weight", name(m.native.weight)},
                    {"compute", name(m.native.compute)},
                    {"kv_cache", name(m.native.kv_cache)}};
-  for (const auto& k : m.kinds) {
-    out["layer_kinds"].push_back({{"count", k.count},
-                                  {"heads", k.attention.heads},
-                                  {"kv_heads", k.attention.kv_heads},
-                                  {"head_dim", k.attention.head_dim},
-                                  {"window", k.attention.window},
-                                  {"ffn_width", k.ffn.width},
-                                  {"gated", k.ffn.gated},
-                                  {"norms", k.norms}});
+  const auto words = layer_words(m);
+  for (std::size_t i = 0; i < m.kinds.size(); ++i) {
+    out["layer_kinds"].push_back(describe_kind(m.kinds[i], words[i]));
   }
   for (const DType t : weight_formats(m)) {
     out["weight_bytes_per_gpu"][std::string(name(t))] = m.weight_bytes(deployed(m, t, m.native.kv_cache, tp));
@@ -104,18 +88,29 @@ Json describe(const ModelSpec& m, int tp) {
   return out;
 }
 
+void print_layers(const ModelSpec& m) {
+  const char* title = "layers";
+  for (const auto& row : pattern_rows(m)) {
+    fmt::print("  {:<7}{:>{}}{}\n", title, row.substr(0, row.find(' ')), 4, row.substr(row.find(' ')));
+    title = "";
+  }
+  const auto words = layer_words(m);
+  for (std::size_t i = 0; i < m.kinds.size(); ++i) {
+    fmt::print("  {:>7}{:>4}: {}\n", words[i], m.kinds[i].count, layer_text(m.kinds[i]));
+  }
+  if (m.mtp_layers > 0) {
+    fmt::print("  {} further layer{} predict{} more tokens, counted apart\n", m.mtp_layers,
+               m.mtp_layers == 1 ? "" : "s", m.mtp_layers == 1 ? "s" : "");
+  }
+}
+
 void print_model(const ModelSpec& m, int tp) {
-  fmt::print("{}: {:.3f} B parameters, family {}, context {}\n\n", m.name, m.parameters() * 1e-9, m.family,
-             m.max_model_len);
+  const double total = m.parameters(), active = m.active_parameters();
+  fmt::print("{}: {:.3f} B parameters ({:.3f} B multiplied per token), family {}, context {}\n\n", m.name,
+             total * 1e-9, active * 1e-9, m.family, m.max_model_len);
   fmt::print("  hidden {}, vocabulary {}{}\n", m.hidden, m.vocab,
              m.tied_embeddings ? ", embeddings tied to the LM head" : "");
-  fmt::print("  layers {}\n", pattern_text(m));
-  for (const auto& k : m.kinds) {
-    const auto& a = k.attention;
-    fmt::print("    {:>3}: {} heads of {} over {} KV heads, {}; {} feed-forward of {}{}, {} norms\n", k.count,
-               a.heads, a.head_dim, a.kv_heads, attention_text(a), k.ffn.gated ? "gated" : "plain",
-               k.ffn.width, k.ffn.bias ? " with biases" : "", k.norms);
-  }
+  print_layers(m);
   fmt::print("  stored as {} weights, {} arithmetic, {} KV cache\n", name(m.native.weight),
              name(m.native.compute), name(m.native.kv_cache));
   fmt::print("\n  per GPU with tensor parallel size {}:\n", tp);
@@ -124,8 +119,12 @@ void print_model(const ModelSpec& m, int tp) {
                m.weight_bytes(deployed(m, t, m.native.kv_cache, tp)) / kGiB);
   }
   for (const DType t : {m.native.activation, DType::fp8}) {
-    fmt::print("    KV in {:<10}{:>9.1f} KiB per token\n", name(t),
-               m.kv_bytes_per_token(deployed(m, m.native.weight, t, tp)) / 1024);
+    const auto ctx = deployed(m, m.native.weight, t, tp);
+    fmt::print("    KV in {:<10}{:>9.1f} KiB per token", name(t), m.kv_bytes_per_token(ctx) / 1024);
+    const double fixed = fixed_bytes(m, ctx);
+    fmt::print("{}\n", fixed > 0 ? fmt::format(", and {:.1f} MiB per sequence for windows and states",
+                                               fixed / (1 << 20))
+                                 : "");
   }
   for (const auto& note : m.notes) fmt::print("\n  note: {}\n", note);
   fmt::print("\n  read from {}\n", m.source);
@@ -138,23 +137,23 @@ int list(const std::vector<std::string>& args) {
   if (!options.parse(args)) return 0;
   Json all = Json::array();
   if (!options.output().json) {
-    fmt::print("{:<18}{:<9}{:>11}{:>7}{:>8}{:>8}{:>9}{:>9}{:>10}{:>11}\n", "", "", "parameters", "", "", "",
-               "heads/", "", "16-bit", "KV KiB");
-    fmt::print("{:<18}{:<9}{:>11}{:>7}{:>8}{:>8}{:>9}{:>9}{:>10}{:>11}\n", "model", "family", "B", "layers",
-               "hidden", "ffn", "KV", "context", "GiB", "per token");
+    fmt::print("{:<24}{:<15}{:>9}{:>9}{:>8}{:>9}{:>9}{:>10}{:>11}\n", "", "", "total", "active", "", "",
+               "16-bit", "KV KiB", "fixed MiB");
+    fmt::print("{:<24}{:<15}{:>9}{:>9}{:>8}{:>9}{:>9}{:>10}{:>11}\n", "model", "family", "B", "B", "layers",
+               "context", "GiB", "per token", "per seq.");
   }
   for (const auto& known : list_models()) {
     const auto m = load_model(known);
-    const auto ctx = deployed(m, m.native.activation, m.native.activation, 1);
-    const auto& kind = m.kinds.front();
     if (options.output().json) {
       all.push_back(describe(m, 1));
       continue;
     }
-    fmt::print("{:<18}{:<9}{:>11.2f}{:>7}{:>8}{:>8}{:>9}{:>9}{:>10.2f}{:>11.0f}\n", m.name, m.family,
-               m.parameters() * 1e-9, m.layers(), m.hidden, kind.ffn.width,
-               fmt::format("{}/{}", kind.attention.heads, kind.attention.kv_heads), m.max_model_len,
-               m.weight_bytes(ctx) / kGiB, m.kv_bytes_per_token(ctx) / 1024);
+    const auto ctx = deployed(m, m.native.activation, m.native.activation, 1);
+    const double kv = m.kv_bytes_per_token(ctx) / 1024, fixed = fixed_bytes(m, ctx) / (1 << 20);
+    fmt::print("{:<24}{:<15}{:>9.2f}{:>9.2f}{:>8}{:>9}{:>9.1f}{:>10}{:>11}\n", m.name, m.family,
+               m.parameters() * 1e-9, m.active_parameters() * 1e-9, m.layers(), m.max_model_len,
+               m.weight_bytes(ctx) / kGiB, kv > 0 ? fmt::format("{:.1f}", kv) : "-",
+               fixed > 0 ? fmt::format("{:.1f}", fixed) : "-");
   }
   if (options.output().json) std::printf("%s\n", all.dump(2).c_str());
   return 0;
