@@ -241,7 +241,8 @@ void KvCache::extend(Sequence& seq, Tokens before, Tokens after) {
 
 /// Full blocks of [before, after) become cached when they are scheduled, as vLLM's allocate_slots does. A
 /// unit another sequence has computed meanwhile stays as it is, and the blocks here remain private
-/// duplicates.
+/// duplicates; beside groups with caps, which often make a sequence compute what this group has, those behind
+/// them get theirs all the same (as in vLLM).
 void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
   const Units units = units_of(seq.request);
   const std::int64_t full = std::min(after / block_size_, units.named_blocks);
@@ -251,10 +252,15 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
     const std::int64_t end = std::min(units.end(i), full);
     if (end <= begin || i > seq.hold.units.size()) break;
     if (i == seq.hold.units.size()) {
-      if (seq.hold.shared_blocks != begin || find(units.id(i)) != kNone) break;
-      const std::int32_t made = make_unit(units.id(i), true);
-      units_[made].references = 1;
+      const bool theirs = find(units.id(i)) != kNone;
+      if (seq.hold.shared_blocks != begin || (theirs && windows_.empty())) break;
+      const std::int32_t made = theirs ? kNone : make_unit(units.id(i), true);
+      if (!theirs) units_[made].references = 1;
       seq.hold.units.push_back(made);
+    }
+    if (seq.hold.units[i] == kNone) {
+      seq.hold.shared_blocks = std::max(seq.hold.shared_blocks, end);
+      continue;
     }
     Unit& unit = units_[seq.hold.units[i]];
     if (seq.hold.shared_blocks != begin + unit.blocks || end <= seq.hold.shared_blocks) continue;
@@ -292,7 +298,15 @@ void KvCache::release_full(Sequence& seq, Tokens tokens, bool resumable) {
 }
 
 void KvCache::release_units(Sequence& seq) {
-  for (auto it = seq.hold.units.rbegin(); it != seq.hold.units.rend(); ++it) dereference(*it);
+  for (std::size_t i = seq.hold.units.size(); i-- > 0;) {
+    if (seq.hold.units[i] != kNone) {
+      dereference(seq.hold.units[i]);
+    } else {
+      const Units units = units_of(seq.request);
+      const std::int64_t begin = static_cast<std::int64_t>(i) * units.blocks_per_unit;
+      enqueue_anonymous(std::min(units.end(i), seq.hold.shared_blocks) - begin, {});
+    }
+  }
   seq.hold.units.clear();
   seq.hold.shared_blocks = 0;
 }

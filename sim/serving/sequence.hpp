@@ -20,7 +20,7 @@ struct WindowHold {
 
 /// What one sequence holds of the KV cache besides its private blocks, whose number follows from its length.
 struct KvHold {
-  std::vector<std::int32_t> units;  ///< prefix units it references, from the first token on
+  std::vector<std::int32_t> units;  ///< prefix units it references, from the first token on; -1 = duplicates
   std::int64_t shared_blocks = 0;   ///< blocks of its own length that lie in those units
   std::int32_t own_from = -1;       ///< preempted: block from which the cache remembers its own; -1 = none
   std::int32_t table = -1;          ///< with KvConfig::block_ids: its block table's number; -1 = none
