@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numbers>
 #include <numeric>
 #include <utility>
 
@@ -53,7 +54,7 @@ std::vector<double> chances_of(const MoeParams& params, const std::vector<double
 }
 
 /// A count of rows as a table: P(count <= first + i). Binomial with the given mean and variance (Poisson when
-/// they are equal), normal where the mean is large.
+/// they are equal), normal with its first Edgeworth term where the mean is large.
 struct CountTable {
   CountTable(double mean, double variance) {
     const double sd = std::sqrt(variance);
@@ -62,8 +63,13 @@ struct CountTable {
     } else if (mean > kNormalFrom) {
       first = static_cast<std::int64_t>(std::floor(mean - 9 * sd));
       const auto last = static_cast<std::int64_t>(std::ceil(mean + 9 * sd));
-      for (std::int64_t x = first; x <= last; ++x)
-        below.push_back(0.5 * std::erfc((mean - static_cast<double>(x) - 0.5) / sd / std::sqrt(2.0)));
+      const double skewness = (2 * variance / mean - 1) / sd;  // (1 - 2p) / sd of a binomial
+      for (std::int64_t x = first; x <= last; ++x) {
+        const double z = (static_cast<double>(x) + 0.5 - mean) / sd;
+        const double density = std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
+        below.push_back(std::clamp(
+            0.5 * std::erfc(-z / std::numbers::sqrt2) - skewness / 6 * (z * z - 1) * density, 0.0, 1.0));
+      }
     } else {
       tabulate(mean, variance);
     }

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 #include "base/units.hpp"
 
@@ -13,6 +15,7 @@ enum class ExpertProducts : std::uint8_t {
             ///< 2020)
   looped,   ///< a launch per expert and matrix
 };
+std::span<const std::string_view> enum_names(ExpertProducts);
 
 /// What an engine chooses about a mixture of experts; part of a kernel plan, seen by lowering.
 struct ExpertPlan {
@@ -30,6 +33,13 @@ struct ExpertPlan {
   /// more than experts (DeepSeek's EPLB, 2025).
   bool balance = false;
   int redundant = 0;
+
+  template <class Self, class V>
+  static void visit(Self& p, V&& v) {
+    v("products", p.products), v("tile_rows", p.tile_rows), v("dispatch", p.dispatch);
+    v("low_latency_tokens", p.low_latency_tokens), v("balance", p.balance), v("redundant", p.redundant);
+  }
+  bool operator==(const ExpertPlan&) const = default;
 };
 
 }  // namespace orrery

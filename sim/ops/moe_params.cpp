@@ -17,6 +17,10 @@ std::span<const std::string_view> enum_names(LoadShape) {
   static constexpr std::array<std::string_view, 3> names{"uniform", "zipf", "histogram"};
   return names;
 }
+std::span<const std::string_view> enum_names(ExpertProducts) {
+  static constexpr std::array<std::string_view, 3> names{"grouped", "padded", "looped"};
+  return names;
+}
 
 double MoeParams::mean_choices() const {
   if (active_shares.empty()) return active;
