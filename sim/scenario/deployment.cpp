@@ -209,6 +209,7 @@ Deployment deploy(const Scenario& s) {
   }
   const KernelPlan plan = choose_plan(s, d);
   d.lowering.fusion = plan.fusion;
+  d.speculation = choose_speculation(s, d.model, d.lowering, d.device, d.warnings);
   d.kv = choose_capacity(s, d);
   d.cost = choose_cost_model(s, d, d.warnings);
   if (s.data_parallel_size > 1) {
@@ -220,8 +221,8 @@ Deployment deploy(const Scenario& s) {
   replica.scheduler = d.engine.scheduler_config(d.settings, d.max_model_len);
   replica.kv = d.engine.kv_config(d.settings, d.kv.blocks);
   replica.front_end = d.engine.front_end();
-  replica.pricer =
-      std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost);
+  replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
+                                                d.speculation.drafting);
   d.cluster.replicas.assign(
       static_cast<std::size_t>(s.replicas) * static_cast<std::size_t>(s.data_parallel_size), replica);
   d.cluster.router = choose_router(s.router);

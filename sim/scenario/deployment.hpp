@@ -7,6 +7,7 @@
 #include "des/simulation.hpp"
 #include "scenario/engine_profile.hpp"
 #include "scenario/scenario.hpp"
+#include "scenario/speculation.hpp"
 
 namespace orrery {
 
@@ -19,6 +20,7 @@ struct Deployment {
   EngineSettings settings;  ///< the engine's defaults, changed by the scenario, each with its origin
   Tokens max_model_len = 0;
   LoweringContext lowering;
+  Speculation speculation;  ///< plain decoding without it
   KvCapacity kv;
   KernelCostModelPtr cost;
   ClusterConfig cluster;              ///< ready for simulate(); replicas share one pricer

@@ -35,8 +35,8 @@ constexpr EngineArg kArgs[] = {
     {"vllm", "cudagraph-capture-sizes", "", modelled, true, "cudagraph_capture_sizes", ""},
     {"vllm", "disable-custom-all-reduce", "", modelled, false, "disable_custom_all_reduce", ""},
     {"vllm", "seed", "", no_effect, true, "", ""},
+    {"vllm", "speculative-config", "", modelled, true, "speculative_config", ""},
     // vLLM, changes timing
-    {"vllm", "speculative-config", "", not_modelled, true, "", ""},
     {"vllm", "kv-transfer-config", "", not_modelled, true, "", ""},
     {"vllm", "compilation-config", "O", not_modelled, true, "", ""},
     {"vllm", "enable-expert-parallel", "", not_modelled, false, "", ""},

@@ -100,7 +100,7 @@ class Reader {
     if (value.is_null()) return;  // as if it were not written
     Assignment a;
     a.name = name;
-    a.value = text_of(pointer, value);
+    a.value = find_setting(name)->json && value.is_object() ? value.dump() : text_of(pointer, value);
     a.file = doc_->path();
     a.line = doc_->line_of(pointer);
     a.origin = a.file + ":" + std::to_string(a.line);

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "scenario/setting_field.hpp"
+#include "scenario/speculation.hpp"
 
 namespace orrery {
 
@@ -105,6 +106,14 @@ void add_engine_settings(std::vector<Setting>& out) {
                  }});
   add("enforce_eager", "", "no CUDA graphs", ORRERY_MEMBER(enforce_eager));
   add("disable_custom_all_reduce", "", "NCCL for every all-reduce", ORRERY_MEMBER(disable_custom_all_reduce));
+  add("speculative_config", "JSON",
+      "as vLLM's: method, model, num_speculative_tokens; and acceptance, sampled",
+      ORRERY_MEMBER(speculative_config));
+  out.back().json = true;
+  out.back().set = [inner = out.back().set](Scenario& s, const std::string& text) {
+    if (!text.empty()) parse_speculative_config(text);
+    inner(s, text);
+  };
 }
 
 void add_run_settings(std::vector<Setting>& out) {

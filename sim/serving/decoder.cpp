@@ -1,5 +1,6 @@
 #include "serving/decoder.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <utility>
@@ -49,6 +50,13 @@ void check(const DecoderParams& p) {
 
 std::span<const std::string_view> enum_names(DraftMethod) {
   return kMethods;
+}
+
+double acceptance_of(std::span<const double> target, std::span<const double> draft) {
+  ORRERY_CHECK(target.size() == draft.size(), "two distributions over one vocabulary");
+  double sum = 0;
+  for (std::size_t i = 0; i < target.size(); ++i) sum += std::min(target[i], draft[i]);
+  return sum;
 }
 
 bool drafts_on_device(DraftMethod method) {

@@ -87,6 +87,10 @@ class Decoder {
 /// The fraction of the fewest steps that is within `error` (relative) of `value` >= 1.
 TokenPace simplest_pace(double value, double error);
 
+/// The chance that a token drafted from `draft` is kept by a target of distribution `target` over the same
+/// vocabulary: sum of min(p, q), one less the total variation (Leviathan et al., theorem 3.5).
+double acceptance_of(std::span<const double> target, std::span<const double> draft);
+
 /// Whether a method's drafts come from a model on the GPU, with KV of its own.
 bool drafts_on_device(DraftMethod method);
 

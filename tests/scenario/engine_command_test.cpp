@@ -22,7 +22,9 @@ TEST_CASE("is a pasted vllm serve command understood, line ends and quotes inclu
       "VLLM_USE_V1=1 vllm serve meta-llama/Llama-3.1-8B-Instruct \\\n  -tp 2 --max-num-seqs=64 "
       "--max_model_len 8K \\\n"
       "  --no-enable-prefix-caching --async-scheduling --port 8000 --served-model-name 'my model' \\\n"
-      "  --speculative-config '{\"method\": \"ngram\"}' --kv-cache-dtype fp8");
+      "  --speculative-config '{\"method\": \"ngram\", \"num_speculative_tokens\": 4}' --kv-transfer-config "
+      "x "
+      "--kv-cache-dtype fp8");
   const auto v = values(command);
   CHECK(v.at("model") == "meta-llama/Llama-3.1-8B-Instruct");
   CHECK(v.at("engine") == "vllm");
@@ -32,11 +34,12 @@ TEST_CASE("is a pasted vllm serve command understood, line ends and quotes inclu
   CHECK(v.at("enable_prefix_caching") == "false");
   CHECK(v.at("async_scheduling") == "true");
   CHECK(v.at("kv_cache_dtype") == "fp8");
-  CHECK(v.size() == 8);
+  CHECK(v.at("speculative_config") == "{\"method\": \"ngram\", \"num_speculative_tokens\": 4}");
+  CHECK(v.size() == 9);
   CHECK(command.no_effect == std::vector<std::string>{"--port 8000", "--served-model-name my model"});
   REQUIRE(command.warnings.size() == 2);
   CHECK_THAT(command.warnings[0], Catch::Contains("VLLM_USE_V1=1"));
-  CHECK_THAT(command.warnings[1], Catch::Contains("speculative-config") && Catch::Contains("not modelled"));
+  CHECK_THAT(command.warnings[1], Catch::Contains("kv-transfer-config") && Catch::Contains("not modelled"));
 }
 
 TEST_CASE("are other engines' arguments mapped onto vLLM's names?") {
