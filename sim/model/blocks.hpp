@@ -4,8 +4,8 @@
 #include <variant>
 #include <vector>
 
+#include "ops/attention.hpp"
 #include "ops/attention_mla.hpp"
-#include "ops/attention_pattern.hpp"
 #include "ops/moe_layer.hpp"
 #include "ops/operator.hpp"
 #include "ops/state_mixer.hpp"
@@ -16,28 +16,22 @@ namespace orrery {
 // are the names of their fields.
 
 /// Softmax attention with keys and values per head or group of heads (blocks AttnPattern and KvLayout).
-struct AttentionParams {
-  std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  std::int64_t value_dim = 0;  ///< 0 = head_dim
-  AttentionPattern pattern;
-  std::vector<HeadGroup> head_groups;  ///< patterns of parts of the heads; empty = all have `pattern`
+struct AttentionParams : AttentionSizes {
   bool qkv_bias = false, output_bias = false;
   bool qk_norm = false;        ///< RMSNorm over q and k: each head's with one weight vector of head_dim ...
   bool qk_norm_whole = false;  ///< ... or over all heads at once, a weight per channel
   bool rope = true;            ///< rotary embedding of q and k
-  bool gate = false;    ///< a sigmoid gate on the output, as wide as q, from the same projection (Qwen3-Next)
-  bool sinks = false;   ///< a learned logit per head in the softmax (gpt-oss)
-  bool owns_kv = true;  ///< false: reads another layer's keys and values (YOCO, Hymba's pairs)
-  bool tied = false;    ///< one tensor serves as K and V (GTA)
+  bool gate = false;       ///< a sigmoid gate on the output, as wide as it, from q's projection (Qwen3-Next)
+  bool sinks = false;      ///< a learned logit per head in the softmax (gpt-oss)
+  bool owns_kv = true;     ///< false: reads another layer's keys and values (YOCO, Hymba's pairs)
   std::int64_t input = 0;  ///< width of its input; 0 = hidden (Zamba2's shared block reads two streams)
 
   template <class Self, class V>
   static void visit(Self& p, V&& v) {
-    v("heads", p.heads), v("kv_heads", p.kv_heads), v("head_dim", p.head_dim), v("value_dim", p.value_dim);
-    v("pattern", p.pattern), v("head_groups", p.head_groups);
+    AttentionSizes::visit(p, v);
     v("qkv_bias", p.qkv_bias), v("output_bias", p.output_bias);
     v("qk_norm", p.qk_norm), v("qk_norm_whole", p.qk_norm_whole), v("rope", p.rope), v("gate", p.gate);
-    v("sinks", p.sinks), v("owns_kv", p.owns_kv), v("tied", p.tied), v("input", p.input);
+    v("sinks", p.sinks), v("owns_kv", p.owns_kv), v("input", p.input);
   }
   bool operator==(const AttentionParams&) const = default;
 };

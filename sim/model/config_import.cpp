@@ -123,7 +123,9 @@ void drop_idle_windows(ModelSpec& model) {
   for (auto& kind : model.kinds) {
     for (auto& mixer : kind.mixers) {
       auto* attention = std::get_if<AttentionParams>(&mixer);
-      if (attention == nullptr || !attention->pattern.covers(model.max_model_len)) continue;
+      const bool windowed = attention != nullptr && attention->pattern != AttentionPattern{};
+      if (!windowed || !attention->pattern.causal || !attention->pattern.covers(model.max_model_len))
+        continue;
       model.notes.push_back(
           fmt::format("a {} covers every context: attention is full", attention->pattern.describe()));
       attention->pattern = {};
@@ -199,11 +201,14 @@ ModelSpec import_config(const std::shared_ptr<const JsonDocument>& config, const
   model.native = stored_precision(facts, model.notes);
   for (auto* view : {&top, &text.view}) {
     if (auto q = view->object_if("quantization_config")) {
-      read_quantization_config(std::move(*q), model.native, model.notes);
+      read_quantization_config(std::move(*q), model.native, model.notes, model.layers());
       break;
     }
   }
-  if (quantisation) read_hf_quant_config(JsonView(quantisation), model.native, model.notes);
+  if (quantisation) {
+    read_hf_quant_config(JsonView(quantisation), model.native, model.notes, model.layers());
+  }
+  read_expert_format(text.view, model.native, model.notes);
   if (auto about = top.object_if("orrery")) read_about(std::move(*about), model);
   return model;
 }

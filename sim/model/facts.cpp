@@ -119,11 +119,7 @@ std::int64_t Facts::size(const std::string& name, std::int64_t low, std::int64_t
   const Json found = value(name);
   if (!found.is_number()) fail(name, fmt::format("expected a whole number, found {}", found.dump()));
   if (!found.is_number_integer()) {
-    const FieldRule& from = rule(name);
-    const bool derived = from.fallback.is_string() && !given(from);
-    fail(name, derived ? fmt::format("not given, and {} = {} is not whole", from.fallback.get<std::string>(),
-                                     found.dump())
-                       : fmt::format("expected a whole number, found {}", found.dump()));
+    fail(name, fmt::format("expected a whole number, found {}", found.dump()));
   }
   const auto v = found.get<std::int64_t>();
   if (v < low || v > high) fail(name, fmt::format("expected {} to {}, found {}", low, high, v));
@@ -146,6 +142,10 @@ std::string Facts::text(const std::string& name) const {
 void Facts::fail(const std::string& name, const std::string& why, const std::string& hint) const {
   const FieldRule& about = rule(name);
   if (const auto key = given(about)) view_.fail(first_part(key->key), why, hint);
+  if (about.fallback.is_string() && !about.keys.empty()) {
+    view_.fail(first_part(about.keys.front()),
+               fmt::format("not given, and {}: {}", about.fallback.get<std::string>(), why), hint);
+  }
   view_.fail(about.keys.empty() ? name : first_part(about.keys.front()), why, hint);
 }
 

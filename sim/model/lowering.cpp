@@ -8,7 +8,6 @@
 #include "model/lower_blocks.hpp"
 #include "ops/collective.hpp"
 #include "ops/elementwise.hpp"
-#include "ops/linear.hpp"
 #include "ops/other_parameters.hpp"
 #include "ops/vocabulary.hpp"
 
@@ -30,10 +29,8 @@ void StepLowering::add_kind(const ModelSpec& model, const LayerKind& kind) {
     add(std::make_shared<RmsNorm>(role, model.hidden, residual, feeds_linear));
     ++norms_made;
   };
-  const UnitGroup hidden{model.hidden, 1};
   if (mixes) {
     if (norms.before > 0) norm("input_norm", true, true);
-    add(std::make_shared<Quantise>(hidden, false, Producer::norm));
     for (const auto& mixer : kind.mixers) {
       for (auto& [op, scaling] : mixer_operators(mixer, model.hidden, model.caps())) add(op, scaling);
     }
@@ -103,7 +100,7 @@ void StepLowering::lower(const Part& part, const BatchShape& batch, const Loweri
   } else {
     part.op->lower(batch, ctx, out);
   }
-  for (std::size_t i = first; i < out.size(); ++i) out[i].repeat = part.repeat;
+  for (std::size_t i = first; i < out.size(); ++i) out[i].repeat *= part.repeat;
   if (part.layer_end && !out.empty()) out.back().layer_end = true;
 }
 

@@ -47,7 +47,7 @@ std::vector<KvGroup> ModelSpec::kv_groups(const LoweringContext& ctx) const {
         if (group == groups.end()) group = groups.insert(groups.end(), KvGroup{{1, kept.kept.cap}, 0, 0, 0});
         group->bytes_per_token += kind.count * kind.depth * kept.kept.share * kept.bytes_per_token;
         group->state_bytes += kind.count * kept.state_bytes;
-        group->layers += kind.count;
+        group->layers += kept.layers * kind.count;
       }
     }
   }

@@ -20,6 +20,17 @@ struct AttentionSizes {
   std::int64_t active_heads = 0;  ///< query heads a token is routed to (MoH; Jin et al., 2024); 0 = all
   std::vector<HeadGroup> mix{};   ///< heads of several patterns
 
+  template <class Self, class V>
+  static void visit(Self& p, V&& v) {
+    v("heads", p.heads), v("kv_heads", p.kv_heads), v("head_dim", p.head_dim), v("pattern", p.pattern);
+    v("value_dim", p.value_dim), v("tied", p.tied), v("tied_rope", p.tied_rope);
+    v("active_heads", p.active_heads), v("mix", p.mix);
+  }
+  bool operator==(const AttentionSizes&) const = default;
+  /// Errors: ConfigError naming `where` and the field (heads that KV heads do not divide, more active heads
+  /// than there are, shares of a mix that come to less than all heads, a pattern's own).
+  void check(const std::string& where) const;
+
   std::int64_t local_heads(int ranks) const { return UnitGroup{heads}.local_units(ranks); }
   std::int64_t local_kv_heads(int ranks) const { return UnitGroup{kv_heads}.local_units(ranks); }
   std::int64_t values() const { return value_dim > 0 ? value_dim : head_dim; }

@@ -24,14 +24,15 @@ void add_projections(const LatentSizes& s, std::int64_t hidden, std::vector<Part
   if (s.query_latent > 0) {
     tokens(std::make_shared<Linear>("qkv_a_proj", input,
                                     std::vector{whole(s.query_latent), latents, whole(s.rope)},
-                                    TensorSplit::columns, false));
+                                    TensorSplit::columns, false, Module::mixer));
     tokens(std::make_shared<RmsNorm>("q_a_norm", s.query_latent, false, true));
     tokens(std::make_shared<Linear>("q_b_proj", std::vector{whole(s.query_latent)}, std::vector{query},
-                                    TensorSplit::columns, false));
+                                    TensorSplit::columns, false, Module::mixer));
   } else {
-    tokens(std::make_shared<Linear>("q_proj", input, std::vector{query}, TensorSplit::columns, false));
+    tokens(std::make_shared<Linear>("q_proj", input, std::vector{query}, TensorSplit::columns, false,
+                                    Module::mixer));
     tokens(std::make_shared<Linear>("kv_a_proj", input, std::vector{latents, whole(s.rope)},
-                                    TensorSplit::columns, false));
+                                    TensorSplit::columns, false, Module::mixer));
   }
   tokens(std::make_shared<RmsNorm>("kv_a_norm", s.latent, false, true));
   tokens(std::make_shared<MlaRopeKvWrite>(s));
@@ -43,7 +44,8 @@ std::vector<Part> mla_operators(const LatentSizes& s, std::int64_t hidden, KeyCa
   s.check();
   using Side = MlaAbsorb::Side;
   std::vector<Part> out;
-  out.emplace_back(std::make_shared<Quantise>(whole(hidden), false, Producer::norm), Scaling::tokens);
+  out.emplace_back(std::make_shared<Quantise>(whole(hidden), false, Producer::norm, Module::mixer),
+                   Scaling::tokens);
   add_projections(s, hidden, out);
   const bool sparse = read.tokens > 0;
   if (sparse) {
@@ -57,9 +59,10 @@ std::vector<Part> mla_operators(const LatentSizes& s, std::int64_t hidden, KeyCa
   out.emplace_back(std::make_shared<MlaDecode>(s, read, cap_index, kept), Scaling::decode);
   out.emplace_back(std::make_shared<MlaAbsorb>(s, Side::output), Scaling::decode);
   const UnitGroup heads{s.heads, s.value};
-  out.emplace_back(std::make_shared<Quantise>(heads, true, Producer::attention), Scaling::tokens);
+  out.emplace_back(std::make_shared<Quantise>(heads, true, Producer::attention, Module::mixer),
+                   Scaling::tokens);
   out.emplace_back(std::make_shared<Linear>("o_proj", std::vector{heads}, std::vector{whole(hidden)},
-                                            TensorSplit::rows, false),
+                                            TensorSplit::rows, false, Module::mixer),
                    Scaling::tokens);
   out.emplace_back(std::make_shared<AllReduce>("attn_all_reduce", hidden), Scaling::tokens);
   return out;

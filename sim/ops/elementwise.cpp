@@ -109,17 +109,20 @@ void RopeKvWrite::lower(const BatchShape& batch, const LoweringContext& ctx, Ker
   const double element = bytes_per_element(ctx.precision.activation);
   const auto dim = static_cast<double>(sizes_.head_dim);
   const double q = static_cast<double>(sizes_.local_heads(ctx.shard.tp)) * dim;
-  const double k = static_cast<double>(sizes_.local_kv_heads(ctx.shard.tp)) * dim;
-  const double cached = sizes_.kv_bytes_per_token(ctx);
+  const double k = write_ ? static_cast<double>(sizes_.local_kv_heads(ctx.shard.tp)) * dim : 0;
+  const double v = write_ ? static_cast<double>(sizes_.local_kv_heads(ctx.shard.tp) * sizes_.values()) : 0;
+  const double cached = write_ ? sizes_.kv_bytes_per_token(ctx) : 0;
   const double table = dim * element;
-  if (ctx.fusion.rope_kv_write) {
+  if (rope_ && write_ && ctx.fusion.rope_kv_write) {
     push_elementwise(kRope, "rope", batch, ctx,
-                     {(q + 2 * k) * element + table, q * element + cached, 3 * (q + k)}, out);
+                     {(q + k + v) * element + table, q * element + cached, 3 * (q + k)}, out);
     return;
   }
-  push_elementwise(kRope, "rope", batch, ctx, {(q + k) * element + table, (q + k) * element, 3 * (q + k)},
-                   out);
-  push_elementwise(kKvWrite, "kv_write", batch, ctx, {2 * k * element, cached}, out);
+  if (rope_) {
+    push_elementwise(kRope, "rope", batch, ctx, {(q + k) * element + table, (q + k) * element, 3 * (q + k)},
+                     out);
+  }
+  if (write_) push_elementwise(kKvWrite, "kv_write", batch, ctx, {(k + v) * element, cached}, out);
 }
 
 void Activation::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {

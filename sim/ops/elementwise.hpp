@@ -51,29 +51,35 @@ class RmsNorm final : public Operator {
   Module module_;
 };
 
-/// RMSNorm of each head's q and k (role "qk_norm"): one kernel in place, weights of one head for q and one
-/// for k.
+/// RMSNorm of q and k (role "qk_norm"), one kernel in place: of each head, with weights of one head for q and
+/// one for k; or `whole`, over all heads of each with a weight per channel (MiniMax-M2).
 class QkNorm final : public Operator {
  public:
-  explicit QkNorm(AttentionSizes sizes) : sizes_(sizes) {}
+  explicit QkNorm(AttentionSizes sizes, bool whole = false) : sizes_(std::move(sizes)), whole_(whole) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
-  double parameters() const override { return 2.0 * static_cast<double>(sizes_.head_dim); }
+  double parameters() const override {
+    return static_cast<double>((whole_ ? sizes_.heads + sizes_.kv_heads : 2) * sizes_.head_dim);
+  }
   double weight_bytes(const LoweringContext& ctx) const override;
 
  private:
   AttentionSizes sizes_;
+  bool whole_;
 };
 
 /// Rotary position embedding of q and k in place (Su et al., RoFormer, 2021, eq. 34: 3 operations per
 /// element, the token's row of sines and cosines read once) and the write of k and v into the paged cache in
-/// its format: two kernels (roles "rope", "kv_write"), or one with Fusion::rope_kv_write.
+/// its format: two kernels (roles "rope", "kv_write"), or one with Fusion::rope_kv_write. Layers without
+/// positions only write; those that read another layer's keys only rotate q.
 class RopeKvWrite final : public Operator {
  public:
-  explicit RopeKvWrite(AttentionSizes sizes) : sizes_(sizes) {}
+  explicit RopeKvWrite(AttentionSizes sizes, bool rope = true, bool write = true)
+      : sizes_(std::move(sizes)), rope_(rope), write_(write) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
 
  private:
   AttentionSizes sizes_;
+  bool rope_, write_;
 };
 
 /// Activation of a feed-forward of `width` columns: act(gate) * up (Shazeer, GLU Variants, 2020) or act(up)

@@ -55,12 +55,13 @@ TEST_CASE("is a field that may change the cost refused by name, and a harmless o
 
 TEST_CASE("is an architecture without a family refused by name, with those that have one?") {
   try {
-    import(family("mixtral", "MixtralForCausalLM"));
+    import(family("gpt_neox", "GPTNeoXForCausalLM"));
     FAIL("accepted");
   } catch (const ConfigError& e) {
     CHECK(std::string(e.what()) ==
-          "architecture 'MixtralForCausalLM' (model_type 'mixtral') is not supported yet");
-    CHECK(e.hint() == "supported families (model_type): gemma2, llama, mistral, phi3, qwen2, qwen3");
+          "architecture 'GPTNeoXForCausalLM' (model_type 'gpt_neox') is not supported yet");
+    CHECK_THAT(e.hint(),
+               Catch::StartsWith("supported families (model_type): ") && Catch::Contains("mixtral"));
     CHECK(e.line() > 0);
   }
   CHECK_THAT(refusal(family("llama", "LlamaForSequenceClassification")),
@@ -77,7 +78,8 @@ TEST_CASE("do missing, negative, huge and contradicting sizes say which field is
              Catch::Contains("num_hidden_layers"));
   CHECK_THAT(refusal(with(llama(), {{"vocab_size", "many"}})), Catch::Contains("vocab_size"));
   CHECK_THAT(refusal(with(llama(), {{"num_key_value_heads", 3}})), Catch::Contains("multiple of 3 KV heads"));
-  CHECK_THAT(refusal(with(llama(), {{"num_attention_heads", 24}})), Catch::Contains("not whole"));
+  CHECK_THAT(refusal(with(llama(), {{"num_attention_heads", 24}})),
+             Catch::Contains("hidden / heads: expected a whole number"));
   CHECK_THAT(refusal(with(llama(), {{"dtype", "float16"}})), Catch::Contains("contradicts 'torch_dtype'"));
 }
 
@@ -198,8 +200,8 @@ TEST_CASE("what formats does a quantised checkpoint give?") {
     CHECK_THAT(refused({{"quant_method", "gptq"}, {"bits", 4}, {"lm_head", true}}),
                Catch::Contains("LM head"));
     CHECK_THAT(refused({{"quant_method", "awq"}, {"bits", 3}}), Catch::Contains("found 3"));
-    CHECK_THAT(refused({{"quant_method", "fp8"}, {"ignored_layers", {"model.layers.0.self_attn.q_proj"}}}),
-               Catch::Contains("self_attn.q_proj"));
+    CHECK_THAT(refused({{"quant_method", "fp8"}, {"ignored_layers", {"model.layers.0.rotary"}}}),
+               Catch::Contains("rotary"));
     CHECK_THAT(refused({{"quant_method", "fp8"}, {"rotation", {}}, {"transform_config", Json::object()}}),
                Catch::Contains("accepted"));
     CHECK_THAT(refused({{"quant_method", "fp8"}, {"rotation", true}}), Catch::Contains("rotation"));
