@@ -13,7 +13,7 @@ namespace orrery {
 /// model, and which keys its queries see.
 struct AttentionSizes {
   std::int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  AttentionPattern pattern;    ///< of all heads, unless `mix` has entries
+  AttentionPattern pattern{};  ///< of all heads, unless `mix` has entries
   std::int64_t value_dim = 0;  ///< 0 = head_dim
   bool tied = false;           ///< one row serves as K and V (grouped-tied attention; Zadouri et al., 2025)
   std::int64_t tied_rope = 0;  ///< ... beside a rotated part of this width, one for all heads

@@ -2,6 +2,9 @@
 
 #include <cmath>
 
+#include <fmt/format.h>
+
+#include "base/error.hpp"
 #include "ops/attention_index.hpp"
 #include "ops/elementwise.hpp"
 
@@ -41,6 +44,31 @@ double AttentionSizes::index_bytes_per_token(const LoweringContext& ctx) const {
                                            {local.heads, local.kv_heads, static_cast<double>(head_dim)}, ctx);
   }
   return bytes;
+}
+
+void AttentionSizes::check(const std::string& where) const {
+  const auto refuse = [&](const std::string& why, const std::string& hint) {
+    throw ConfigError(fmt::format("{}: {}", where, why), hint);
+  };
+  if (heads < 1 || kv_heads < 1 || head_dim < 1) {
+    refuse(fmt::format("heads {}, kv_heads {} and head_dim {}", heads, kv_heads, head_dim), "1 or more each");
+  }
+  if (heads % kv_heads != 0) {
+    refuse(fmt::format("heads {} is not a multiple of kv_heads {}", heads, kv_heads), "");
+  }
+  if (active_heads < 0 || active_heads > heads) {
+    refuse(fmt::format("active_heads is {}", active_heads), fmt::format("0 (all) to heads, {}", heads));
+  }
+  double all = mix.empty() ? 1 : 0;
+  for (const HeadGroup& group : mix) {
+    if (!(group.share > 0 && group.share <= 1)) {
+      refuse(fmt::format("mix.share is {:g}", group.share), "a share of the heads, above 0 and at most 1");
+    }
+    all += group.share;
+    group.pattern.check(where + ".mix");
+  }
+  if (all < 1 - 1e-9) refuse(fmt::format("mix has shares of {:g} in all", all), "shares that sum to 1");
+  pattern.check(where);
 }
 
 CallHeads call_heads(const AttentionSizes& sizes, double share, int ranks) {

@@ -8,6 +8,7 @@
 #include "ops/cluster_sort.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/kernel_classes.hpp"
+#include "ops/linear.hpp"
 
 namespace orrery {
 
@@ -223,6 +224,25 @@ void KeyIndexing::lower(const BatchShape& batch, const LoweringContext& ctx, Ker
 double KeyIndexing::state_bytes(Tokens context, const LoweringContext& ctx) const {
   if (phase_ != Phase::decode) return 0;
   return static_cast<double>(context) * index_bytes_per_token(pattern_, heads_, ctx);
+}
+
+std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> index_operators(const KeySelection& select,
+                                                                          std::int64_t hidden,
+                                                                          std::int64_t query_latent) {
+  using enum KernelClass::Scaling;
+  const auto whole = [](std::int64_t width) { return std::vector<UnitGroup>{{1, width}}; };
+  const auto linear = [&](std::string_view role, std::int64_t in, std::int64_t out) {
+    return std::make_shared<Linear>(role, whole(in), whole(out), TensorSplit::columns, false, Module::mixer);
+  };
+  AttentionPattern pattern;
+  pattern.select = select;
+  const IndexedHeads heads{static_cast<double>(select.index_heads), 1, static_cast<double>(select.index_dim)};
+  const std::int64_t input = query_latent > 0 ? query_latent : hidden;
+  return {{linear("index_q_proj", input, select.index_heads * select.index_dim), tokens},
+          {linear("index_k_proj", hidden, select.index_dim), tokens},
+          {linear("index_weights_proj", hidden, select.index_heads), tokens},
+          {std::make_shared<KeyIndexing>(pattern, heads, Phase::prefill), prefill},
+          {std::make_shared<KeyIndexing>(pattern, heads, Phase::decode), decode}};
 }
 
 const Registration<KernelClasses> index_score_class{

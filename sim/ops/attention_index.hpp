@@ -1,5 +1,8 @@
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "ops/attention_pattern.hpp"
 #include "ops/operator.hpp"
 
@@ -49,5 +52,13 @@ class KeyIndexing final : public Operator {
   IndexedHeads heads_;
   Phase phase_;
 };
+
+/// All of a learned indexer beside latent attention (DeepSeek-V3.2, 2025, section 2.1): its projections of
+/// queries from their latent (from the hidden state when `query_latent` is 0), of one key and of a weight per
+/// head from the hidden state, its scores and the cache of its keys. Whole on every rank of a tensor-parallel
+/// group.
+std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> index_operators(const KeySelection& select,
+                                                                          std::int64_t hidden,
+                                                                          std::int64_t query_latent);
 
 }  // namespace orrery
