@@ -48,7 +48,7 @@ Json merged(const std::string& name, int depth) {
   const auto doc = JsonDocument::load(family_path(name));
   Json own = doc->root();
   if (!own.is_object() || !own.contains("extends")) return own;
-  if (depth == 4) JsonView(doc).fail("extends", "more than four files extend each other");
+  if (depth == 8) JsonView(doc).fail("extends", "more than eight files extend each other");
   Json base = merged(own.at("extends").get<std::string>(), depth + 1);
   Json ignored = base.value("ignored", Json::array());
   for (const auto& key : own.value("ignored", Json::array())) ignored.push_back(key);
