@@ -21,17 +21,25 @@ struct AttentionParams : AttentionSizes {
   bool qk_norm = false;        ///< RMSNorm over q and k: each head's with one weight vector of head_dim ...
   bool qk_norm_whole = false;  ///< ... or over all heads at once, a weight per channel
   bool rope = true;            ///< rotary embedding of q and k
-  bool gate = false;       ///< a sigmoid gate on the output, as wide as it, from q's projection (Qwen3-Next)
-  bool sinks = false;      ///< a learned logit per head in the softmax (gpt-oss)
-  bool owns_kv = true;     ///< false: reads another layer's keys and values (YOCO, Hymba's pairs)
+  bool gate = false;    ///< a sigmoid gate on the output, as wide as it, from q's projection (Qwen3-Next)
+  bool sinks = false;   ///< a learned logit per head in the softmax (gpt-oss)
+  bool owns_kv = true;  ///< false: reads another layer's keys and values (YOCO, Hymba's pairs)
+  bool value_from_key =
+      false;               ///< values are the keys before their norm: no projection of their own (Gemma 4)
   std::int64_t input = 0;  ///< width of its input; 0 = hidden (Zamba2's shared block reads two streams)
+  std::int64_t query_latent = 0;  ///< queries come through a normed latent of this width; 0 = in one matrix
+  std::int64_t output_groups =
+      0;  ///< groups of heads, each projected to `output_latent` first; 0 = in one matrix
+  std::int64_t output_latent = 0;
 
   template <class Self, class V>
   static void visit(Self& p, V&& v) {
     AttentionSizes::visit(p, v);
     v("qkv_bias", p.qkv_bias), v("output_bias", p.output_bias);
     v("qk_norm", p.qk_norm), v("qk_norm_whole", p.qk_norm_whole), v("rope", p.rope), v("gate", p.gate);
-    v("sinks", p.sinks), v("owns_kv", p.owns_kv), v("input", p.input);
+    v("sinks", p.sinks), v("owns_kv", p.owns_kv), v("value_from_key", p.value_from_key);
+    v("input", p.input), v("query_latent", p.query_latent), v("output_groups", p.output_groups);
+    v("output_latent", p.output_latent);
   }
   bool operator==(const AttentionParams&) const = default;
 };

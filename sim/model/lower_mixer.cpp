@@ -14,60 +14,74 @@ namespace {
 
 using enum KernelClass::Scaling;
 
+using Placed = ScaledOperators::value_type;
+
+Placed placed(OperatorPtr op, KernelClass::Scaling scaling = tokens) {
+  return {std::move(op), scaling};
+}
+Placed linear(std::string_view role, std::vector<UnitGroup> in, std::vector<UnitGroup> out, TensorSplit split,
+              bool bias, Module module = Module::mixer) {
+  return placed(std::make_shared<Linear>(role, std::move(in), std::move(out), split, bias, module));
+}
+
+/// Queries, keys and values from the input: one matrix, or queries through a latent of their own.
+void add_projections(const AttentionParams& p, const UnitGroup& input, ScaledOperators& out) {
+  const UnitGroup q{p.heads, p.head_dim}, k{p.kv_heads, p.head_dim}, v{p.kv_heads, p.values()};
+  std::vector<UnitGroup> queries{q}, keys;
+  if (p.gate) queries.push_back({p.heads, p.values()});
+  if (p.owns_kv) keys.push_back(p.tied ? UnitGroup{1, p.kv_width(1)} : k);
+  if (p.owns_kv && !p.tied && !p.value_from_key) keys.push_back(v);
+  if (p.query_latent == 0) {
+    queries.insert(queries.end(), keys.begin(), keys.end());
+    out.push_back(linear("qkv_proj", {input}, queries, TensorSplit::columns, p.qkv_bias));
+    return;
+  }
+  const UnitGroup latent{1, p.query_latent};
+  keys.insert(keys.begin(), latent);
+  out.push_back(linear("qkv_a_proj", {input}, keys, TensorSplit::columns, p.qkv_bias));
+  out.push_back(placed(std::make_shared<RmsNorm>("q_a_norm", p.query_latent, false, true)));
+  out.push_back(linear("q_b_proj", {latent}, queries, TensorSplit::columns, p.qkv_bias));
+}
+
+/// The heads' outputs to the hidden width: one matrix, or groups of heads through a latent each.
+void add_output(const AttentionParams& p, const UnitGroup& hidden, ScaledOperators& out) {
+  const UnitGroup heads{p.heads, p.values()};
+  out.push_back(placed(std::make_shared<Quantise>(heads, true, Producer::attention, Module::mixer_output)));
+  if (p.output_groups == 0) {
+    out.push_back(
+        linear("o_proj", {heads}, {hidden}, TensorSplit::rows, p.output_bias, Module::mixer_output));
+    return;
+  }
+  // Block-diagonal: each group's columns meet its own heads alone.
+  const UnitGroup group{1, heads.width() / p.output_groups}, latents{p.output_groups, p.output_latent};
+  out.push_back(linear("o_a_proj", {group}, {latents}, TensorSplit::columns, false, Module::mixer_output));
+  out.push_back(
+      linear("o_b_proj", {latents}, {hidden}, TensorSplit::rows, p.output_bias, Module::mixer_output));
+}
+
 ScaledOperators attention_operators(const AttentionParams& p, std::int64_t hidden_width,
                                     std::span<const KeyCap> caps) {
   const AttentionSizes& sizes = p;
   const UnitGroup hidden{hidden_width, 1}, input{p.input > 0 ? p.input : hidden_width, 1};
-  const UnitGroup q{p.heads, p.head_dim}, k{p.kv_heads, p.head_dim}, v{p.kv_heads, p.values()};
-  const UnitGroup output{p.heads, p.values()};
-  std::vector<UnitGroup> projected{q};
-  if (p.gate) projected.push_back(output);
-  if (p.owns_kv) projected.push_back(p.tied ? UnitGroup{1, p.kv_width(1)} : k);
-  if (p.owns_kv && !p.tied) projected.push_back(v);
   ScaledOperators out;
-  const auto add = [&](OperatorPtr op, KernelClass::Scaling scaling = tokens) {
-    out.emplace_back(std::move(op), scaling);
-  };
-  add(std::make_shared<Quantise>(input, false, Producer::norm, Module::mixer));
-  add(std::make_shared<Linear>("qkv_proj", std::vector{input}, projected, TensorSplit::columns, p.qkv_bias,
-                               Module::mixer));
-  if (p.qk_norm || p.qk_norm_whole) add(std::make_shared<QkNorm>(sizes, p.qk_norm_whole));
-  add(std::make_shared<RopeKvWrite>(sizes, p.rope, p.owns_kv));
-  if (p.sinks) add(std::make_shared<OtherParameters>(p.heads));
-  add(std::make_shared<PrefillAttention>(sizes), prefill);
-  add(std::make_shared<DecodeAttention>(sizes, caps), decode);
-  if (p.gate) add(std::make_shared<Activation>(output.width(), true, Module::mixer));
-  add(std::make_shared<Quantise>(output, true, Producer::attention, Module::mixer));
-  add(std::make_shared<Linear>("o_proj", std::vector{output}, std::vector{hidden}, TensorSplit::rows,
-                               p.output_bias, Module::mixer));
-  add(std::make_shared<AllReduce>("attn_all_reduce", hidden_width));
+  out.push_back(placed(std::make_shared<Quantise>(input, false, Producer::norm, Module::mixer)));
+  add_projections(p, input, out);
+  if (p.qk_norm || p.qk_norm_whole) out.push_back(placed(std::make_shared<QkNorm>(sizes, p.qk_norm_whole)));
+  out.push_back(placed(std::make_shared<RopeKvWrite>(sizes, p.rope, p.owns_kv)));
+  if (p.sinks) out.push_back(placed(std::make_shared<OtherParameters>(p.heads)));
+  out.push_back(placed(std::make_shared<PrefillAttention>(sizes), prefill));
+  out.push_back(placed(std::make_shared<DecodeAttention>(sizes, caps), decode));
+  if (p.gate) {
+    out.push_back(placed(std::make_shared<Activation>(p.heads * p.values(), true, Module::mixer_output)));
+  }
+  add_output(p, hidden, out);
+  out.push_back(placed(std::make_shared<AllReduce>("attn_all_reduce", hidden_width)));
   return out;
-}
-
-bool has_indexer(const AttentionPattern& pattern) {
-  return pattern.select && pattern.select->index == KeyIndex::indexer;
 }
 
 /// The heads an index over latents serves: one row of keys for all of them.
 IndexedHeads indexed_heads(const LatentParams& p) {
   return {static_cast<double>(p.sizes.heads), 1, static_cast<double>(p.sizes.latent + p.sizes.rope)};
-}
-
-/// The learned index of DeepSeek Sparse Attention (DeepSeek-V3.2, 2025, section 2.1): queries from their
-/// latent, one key per token with a LayerNorm, a weight per head; whole on every rank.
-void add_indexer(const LatentParams& p, std::int64_t hidden, ScaledOperators& out) {
-  const auto& select = *p.pattern.select;
-  const auto from = p.sizes.query_latent > 0 ? p.sizes.query_latent : hidden;
-  const auto project = [&](std::string_view role, std::int64_t in, std::int64_t width) {
-    out.emplace_back(
-        std::make_shared<Linear>(role, std::vector{UnitGroup{in, 1}}, std::vector{UnitGroup{1, width}},
-                                 TensorSplit::columns, false, Module::mixer),
-        tokens);
-  };
-  project("index_q_proj", from, select.index_heads * select.index_dim);
-  project("index_k_proj", hidden, select.index_dim);
-  project("index_weights_proj", hidden, select.index_heads);
-  out.emplace_back(std::make_shared<OtherParameters>(2 * select.index_dim), tokens);
 }
 
 /// Where decode reads one capped context; what chooses it runs before.
@@ -79,14 +93,16 @@ ScaledOperators latent_operators(const LatentParams& p, std::int64_t hidden, std
   const auto found = std::find(caps.begin(), caps.end(), cap);
   ORRERY_CHECK(cap.tokens == 0 || found != caps.end(), "a mixer's cap is not among the model's");
   ScaledOperators out;
-  if (has_indexer(p.pattern)) add_indexer(p, hidden, out);
-  if (p.pattern.select) {
-    out.emplace_back(std::make_shared<KeyIndexing>(p.pattern, indexed_heads(p), Phase::prefill), prefill);
-    out.emplace_back(std::make_shared<KeyIndexing>(p.pattern, indexed_heads(p), Phase::decode), decode);
+  if (p.pattern.select && p.pattern.select->index == KeyIndex::indexer) {
+    out = index_operators(*p.pattern.select, hidden, p.sizes.query_latent);
+  } else if (p.pattern.select) {
+    out.push_back(
+        placed(std::make_shared<KeyIndexing>(p.pattern, indexed_heads(p), Phase::prefill), prefill));
+    out.push_back(placed(std::make_shared<KeyIndexing>(p.pattern, indexed_heads(p), Phase::decode), decode));
   }
-  for (auto& placed : mla_operators(p.sizes, hidden, cap, static_cast<std::size_t>(found - caps.begin()),
-                                    kept.front().cap)) {
-    out.push_back(std::move(placed));
+  for (auto& part : mla_operators(p.sizes, hidden, cap, static_cast<std::size_t>(found - caps.begin()),
+                                  kept.front().cap)) {
+    out.push_back(std::move(part));
   }
   return out;
 }

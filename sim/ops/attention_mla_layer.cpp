@@ -59,10 +59,10 @@ std::vector<Part> mla_operators(const LatentSizes& s, std::int64_t hidden, KeyCa
   out.emplace_back(std::make_shared<MlaDecode>(s, read, cap_index, kept), Scaling::decode);
   out.emplace_back(std::make_shared<MlaAbsorb>(s, Side::output), Scaling::decode);
   const UnitGroup heads{s.heads, s.value};
-  out.emplace_back(std::make_shared<Quantise>(heads, true, Producer::attention, Module::mixer),
+  out.emplace_back(std::make_shared<Quantise>(heads, true, Producer::attention, Module::mixer_output),
                    Scaling::tokens);
   out.emplace_back(std::make_shared<Linear>("o_proj", std::vector{heads}, std::vector{whole(hidden)},
-                                            TensorSplit::rows, false, Module::mixer),
+                                            TensorSplit::rows, false, Module::mixer_output),
                    Scaling::tokens);
   out.emplace_back(std::make_shared<AllReduce>("attn_all_reduce", hidden), Scaling::tokens);
   return out;
