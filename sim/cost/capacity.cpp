@@ -84,6 +84,26 @@ bool splits(const ModelSpec& model, const Shard& shard) {
   }
 }
 
+/// The blocks that a deployment's layers share, and how many there are in `bytes`.
+KvCapacity paged(const ModelSpec& model, const LoweringContext& ctx, const MemoryPolicy& policy,
+                 Tokens max_num_batched_tokens, double bytes) {
+  const KvBlocks layout = kv_blocks(model.kv_groups(ctx), policy.block_size, model.max_model_len);
+  KvCapacity c;
+  c.kv_bytes = bytes;
+  c.chunk = max_num_batched_tokens;
+  c.block_bytes = layout.block_bytes;
+  c.block_size = layout.block_size();
+  c.groups = layout.groups;
+  if (bytes > 0) c.blocks = static_cast<std::int64_t>(std::floor(bytes / c.block_bytes));
+  return c;
+}
+
+/// "361000 tokens", or of states "80 sequences".
+std::string amount(const KvCapacity& c) {
+  return c.holds_tokens() ? fmt::format("{} tokens", c.tokens())
+                          : fmt::format("{:.0f} sequences", std::floor(c.concurrency(1)));
+}
+
 /// "--tensor-parallel-size 2 leaves 55.0 GiB per GPU for KV (about 361000 tokens)", or "" when no split
 /// helps.
 std::string larger_split(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
@@ -93,10 +113,10 @@ std::string larger_split(const ModelSpec& model, LoweringContext ctx, const Devi
     ctx.shard.tp = tp;
     if (!splits(model, ctx.shard)) continue;
     const double left = footprint(model, ctx, device, policy, max_num_batched_tokens).available();
-    const double tokens = left / model.kv_bytes_per_token(ctx);
-    if (left <= 0 || tokens < static_cast<double>(tokens_needed)) continue;
-    return fmt::format("--tensor-parallel-size {} leaves {:.1f} GiB per GPU for KV (about {:.0f} tokens)", tp,
-                       left / kGiB, tokens);
+    const KvCapacity c = paged(model, ctx, policy, max_num_batched_tokens, left);
+    if (c.longest(tokens_needed) < tokens_needed) continue;
+    return fmt::format("--tensor-parallel-size {} leaves {:.1f} GiB per GPU for KV (about {})", tp,
+                       left / kGiB, amount(c));
   }
   return "";
 }
@@ -107,7 +127,8 @@ std::string smaller_format(const ModelSpec& model, LoweringContext ctx, const De
   if (bytes_per_element(ctx.precision.weight) <= 1.0 || device.tensor_peak(DType::fp8) <= 0) return "";
   ctx.precision.weight = ctx.precision.compute = DType::fp8;
   const auto f = footprint(model, ctx, device, policy, max_num_batched_tokens);
-  if (f.available() < model.kv_bytes_per_token(ctx) * static_cast<double>(tokens_needed)) return "";
+  if (paged(model, ctx, policy, max_num_batched_tokens, f.available()).longest(tokens_needed) < tokens_needed)
+    return "";
   return fmt::format("--quantization fp8 ({:.1f} GiB)", f.weights / kGiB);
 }
 
@@ -149,7 +170,7 @@ std::string offer(const DeviceProfile& device, const MemoryPolicy& policy) {
                                  const DeviceProfile& device, const MemoryPolicy& policy,
                                  Tokens max_num_batched_tokens, Tokens max_model_len,
                                  const KvCapacity& capacity) {
-  const auto fits = capacity.tokens();
+  const Tokens fits = capacity.longest(max_model_len);
   const auto shorter = fits > 0 ? fmt::format("--max-model-len {}", fits) : std::string();
   throw ConfigError(
       fmt::format(
@@ -162,24 +183,38 @@ std::string offer(const DeviceProfile& device, const MemoryPolicy& policy) {
 
 }  // namespace
 
+bool KvCapacity::holds_tokens() const {
+  return std::any_of(groups.begin(), groups.end(), [](const KvBlockGroup& g) { return !g.state; });
+}
+
 std::int64_t KvCapacity::tokens() const {
-  return blocks > 1 ? (blocks - 1) * block_size : 0;
+  if (blocks < 2 || !holds_tokens()) return 0;
+  int count = 0;
+  for (const KvBlockGroup& g : groups) count += g.count;
+  return (blocks - 1) / count * block_size;
+}
+
+Tokens KvCapacity::longest(Tokens limit) const {
+  Tokens fits = 0, beyond = limit + 1;
+  while (beyond - fits > 1) {
+    const Tokens middle = fits + (beyond - fits) / 2;
+    (most_blocks(groups, middle, chunk) < blocks ? fits : beyond) = middle;
+  }
+  return fits;
+}
+
+double KvCapacity::concurrency(Tokens tokens) const {
+  return static_cast<double>(blocks) / static_cast<double>(most_blocks(groups, tokens, chunk));
 }
 
 KvCapacity kv_capacity(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
                        const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens max_model_len) {
   const auto f = footprint(model, ctx, device, policy, max_num_batched_tokens);
-  KvCapacity c;
-  c.block_size = policy.block_size;
+  KvCapacity c = paged(model, ctx, policy, max_num_batched_tokens, f.available());
   c.weight_bytes = f.weights;
   c.overhead_bytes = f.overhead;
-  c.block_bytes = model.kv_bytes_per_token(ctx) * policy.block_size;
-  if (f.available() < c.block_bytes) {
-    refuse_weights(model, ctx, device, policy, max_num_batched_tokens, f);
-  }
-  c.kv_bytes = f.available();
-  c.blocks = static_cast<std::int64_t>(std::floor(c.kv_bytes / c.block_bytes));
-  if (c.tokens() < max_model_len) {
+  if (c.blocks < 1) refuse_weights(model, ctx, device, policy, max_num_batched_tokens, f);
+  if (c.longest(max_model_len) < max_model_len) {
     refuse_context(model, ctx, device, policy, max_num_batched_tokens, max_model_len, c);
   }
   return c;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cost/kv_blocks.hpp"
 #include "hw/device_profile.hpp"
 #include "model/model_spec.hpp"
 
@@ -23,10 +24,19 @@ struct MemoryPolicy {
 
 struct KvCapacity {
   double weight_bytes = 0, overhead_bytes = 0, kv_bytes = 0;  ///< per GPU
-  double block_bytes = 0;
-  std::int64_t blocks = 0;      ///< as the engine logs them, the reserved null block included
-  std::int64_t tokens() const;  ///< usable
-  int block_size = 16;
+  double block_bytes = 0;                                     ///< of one block of one group
+  std::int64_t blocks = 0;               ///< as the engine logs them, the reserved null block included
+  int block_size = 16;                   ///< tokens of the shortest block
+  std::vector<KvBlockGroup> groups{{}};  ///< that share the blocks
+  Tokens chunk = 0;                      ///< new tokens of a prompt in one step, at most
+
+  bool holds_tokens() const;  ///< false: nothing but states, so that capacity is a number of sequences
+  /// Usable tokens as engines log them: as if every group kept everything. 0 where nothing is kept by token.
+  std::int64_t tokens() const;
+  /// The longest sequence, up to `limit` tokens, that fits alone.
+  Tokens longest(Tokens limit) const;
+  /// How many sequences of so many tokens fit at once, at most ("maximum concurrency" in vLLM's log).
+  double concurrency(Tokens tokens) const;
 };
 
 /// Errors: ConfigError (infeasible) naming weights, budget and the smallest split or format that fits.

@@ -61,18 +61,6 @@ int KvBlocks::block_size() const {
   return least;
 }
 
-int KvBlocks::count() const {
-  int sum = 0;
-  for (const KvBlockGroup& g : groups) sum += g.count;
-  return sum;
-}
-
-std::int64_t KvBlocks::most(Tokens tokens, Tokens chunk) const {
-  std::int64_t sum = 0;
-  for (const KvBlockGroup& g : groups) sum += g.count * most_blocks(g, tokens, chunk);
-  return sum;
-}
-
 KvBlocks kv_blocks(const std::vector<KvGroup>& groups, int block_size, Tokens longest) {
   ORRERY_CHECK(block_size >= 1, "blocks of no tokens");
   auto kinds = kinds_of(groups, block_size, longest);

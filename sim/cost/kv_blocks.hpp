@@ -32,17 +32,20 @@ inline std::int64_t most_blocks(const KvBlockGroup& group, Tokens tokens, Tokens
   return std::min(whole(tokens), whole(group.cap.tokens - 1 + chunk) + 1);
 }
 
+/// The same of all groups.
+inline std::int64_t most_blocks(const std::vector<KvBlockGroup>& groups, Tokens tokens, Tokens chunk) {
+  std::int64_t sum = 0;
+  for (const KvBlockGroup& g : groups) sum += g.count * most_blocks(g, tokens, chunk);
+  return sum;
+}
+
 /// How a model's layers share one pool of blocks.
 struct KvBlocks {
   std::vector<KvBlockGroup> groups;  ///< full attention first, then caps, then states
   double block_bytes = 0;            ///< of one block of one group, on one rank
 
-  /// The smallest block of attention, in tokens; a state's where there is no attention.
+  /// The smallest block, in tokens.
   int block_size() const;
-  /// Groups, like ones counted each.
-  int count() const;
-  /// Blocks that a sequence takes at most on its way to `tokens` tokens, computed up to `chunk` a step.
-  std::int64_t most(Tokens tokens, Tokens chunk) const;
 };
 
 /// Puts layers into groups as vLLM v1 does (kv_cache_utils.py, get_kv_cache_groups): all of one kind are one

@@ -45,10 +45,4 @@ std::int64_t KvGroups::dropped(Tokens before, Tokens after) const {
   return sum;
 }
 
-std::int64_t KvGroups::most(Tokens tokens, Tokens chunk) const {
-  std::int64_t sum = 0;
-  for (const KvBlockGroup& g : groups_) sum += g.count * most_blocks(g, tokens, chunk);
-  return sum;
-}
-
 }  // namespace orrery

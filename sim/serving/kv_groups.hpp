@@ -58,7 +58,7 @@ class KvGroups {
   /// Pool blocks that a sequence which goes from `before` to `after` tokens leaves behind the caps.
   std::int64_t dropped(Tokens before, Tokens after) const;
   /// The most pool blocks a sequence holds on its way to `tokens` tokens, `chunk` of them new in a step.
-  std::int64_t most(Tokens tokens, Tokens chunk) const;
+  std::int64_t most(Tokens tokens, Tokens chunk) const { return most_blocks(groups_, tokens, chunk); }
 
  private:
   std::vector<KvBlockGroup> groups_;

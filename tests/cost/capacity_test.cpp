@@ -28,10 +28,10 @@ ModelSpec dense(const Sizes& s, int head_dim = 128) {
   m.vocab = s.vocab;
   m.max_model_len = s.max_model_len;
   LayerKind kind;
-  kind.attention.heads = s.heads;
-  kind.attention.kv_heads = s.kv_heads;
-  kind.attention.head_dim = head_dim;
-  kind.ffn.width = s.ffn;
+  AttentionParams attention;
+  attention.heads = s.heads, attention.kv_heads = s.kv_heads, attention.head_dim = head_dim;
+  kind.mixers = {attention};
+  kind.ffn = DenseParams{s.ffn};
   kind.count = s.layers;
   m.kinds = {kind};
   m.pattern.assign(static_cast<std::size_t>(s.layers), 0);
