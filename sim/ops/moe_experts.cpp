@@ -45,9 +45,9 @@ void ExpertRouting::lower(const BatchShape& batch, const LoweringContext& ctx, K
       split.dispatched ? std::ceil(own / split.token_parts) : own * (split.gathered ? split.token_sets : 1);
   // Without dispatch a rank permutes the rows of its own experts alone.
   const double rows = params_.mean_active() / (split.dispatched ? 1 : split.ranks);
-  const auto& cls = params_.router == Router::expert ? kMoeExpertChoice : kMoeRouting;
+  const auto& cls = params_.router == ExpertRouter::expert ? kMoeExpertChoice : kMoeRouting;
   const DType format = ctx.precision.activation;
-  const double choices = params_.router == Router::hash ? 0 : params_.choices();
+  const double choices = params_.router == ExpertRouter::hash ? 0 : params_.choices();
   out.push_back(make_call(cls, {tokens, choices, rows, hidden_}, format, format));
   out.back().role = "routing";
 }
@@ -101,11 +101,11 @@ ExpertRows RoutedExperts::rows(double own_tokens, const LoweringContext& ctx) co
   const double experts = params_.experts, mean = tokens * params_.mean_active() / experts;
   const double local = (params_.experts + plan.redundant) / split.ranks;
   const double factor = params_.capacity_factor;
-  if (params_.router == Router::expert) {
+  if (params_.router == ExpertRouter::expert) {
     const double capacity = std::clamp(std::ceil((factor > 0 ? factor : 1) * mean), 1.0, tokens);
     return {local * capacity, local, local};
   }
-  if (params_.router == Router::soft) return {local * params_.slots, local, local};
+  if (params_.router == ExpertRouter::soft) return {local * params_.slots, local, local};
   if (plan.products == ExpertProducts::padded) {
     const double capacity =
         factor > 0 ? std::ceil(factor * mean)

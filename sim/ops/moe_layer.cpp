@@ -92,7 +92,7 @@ class LayerBuilder {
 
   void add_routed() {
     const std::int64_t width = params_.expert_hidden(hidden_);
-    if (params_.router != Router::hash) add<RouterProjection>(params_, hidden_);
+    if (params_.router != ExpertRouter::hash) add<RouterProjection>(params_, hidden_);
     add_latent("latent_down", hidden_, width);
     add_own<Quantise>(true, UnitGroup{width}, false, Producer::norm, Module::experts);
     add<ExpertRouting>(params_, hidden_);
@@ -108,9 +108,9 @@ class LayerBuilder {
   }
   void add_experts() {
     switch (params_.router) {
-      case Router::soft:
+      case ExpertRouter::soft:
         return add_soft();
-      case Router::product_key:
+      case ExpertRouter::product_key:
         return add<ProductKeyExperts>(params_, hidden_);
       default:
         return add_routed();

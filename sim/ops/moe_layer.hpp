@@ -12,14 +12,14 @@
 namespace orrery {
 
 /// Who chooses whom in a mixture of experts.
-enum class Router : std::uint8_t {
+enum class ExpertRouter : std::uint8_t {
   token,        ///< each token its top_k experts (Shazeer et al., 2017; GShard; Switch; Mixtral)
   expert,       ///< each expert its best tokens (Zhou et al., Expert Choice Routing, 2022): always balanced
   hash,         ///< nobody: experts follow from the token's id (Roller et al., Hash Layers, 2021)
   soft,         ///< every expert works on mixtures of all tokens (Puigcerver et al., Soft MoE, 2023)
   product_key,  ///< each token single neurons, found by two half keys (He, Million Experts (PEER), 2024)
 };
-std::span<const std::string_view> enum_names(Router);
+std::span<const std::string_view> enum_names(ExpertRouter);
 
 /// How unevenly tokens choose among the experts.
 enum class LoadShape : std::uint8_t { uniform, zipf, histogram };
@@ -58,7 +58,7 @@ struct MoeParams {
   int zero_experts = 0;  ///< choices that compute next to nothing: zero, copy, constant, null experts
   std::optional<double> zero_share;  ///< of choices that fall on them; their share of the choices if unset
 
-  Router router = Router::token;
+  ExpertRouter router = ExpertRouter::token;
   bool router_bias = false;         ///< a bias per expert in the choice
   int groups = 1, topk_groups = 1;  ///< experts lie in groups, of which a token may choose so many
   double capacity_factor = 0;       ///< rows an expert takes, over the mean; others are dropped. 0 = all

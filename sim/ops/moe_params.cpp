@@ -9,7 +9,7 @@
 
 namespace orrery {
 
-std::span<const std::string_view> enum_names(Router) {
+std::span<const std::string_view> enum_names(ExpertRouter) {
   static constexpr std::array<std::string_view, 5> names{"token", "expert", "hash", "soft", "product_key"};
   return names;
 }
@@ -104,14 +104,14 @@ void MoeParams::check() const {
   require(lora_rank >= 0, "lora_rank", lora_rank, "0 (whole experts) or more");
   if (lora_rank > 0) {
     require(shared_experts > 0, "lora_rank", lora_rank, "0 without shared experts that the adapters are of");
-  } else if (router != Router::product_key) {
+  } else if (router != ExpertRouter::product_key) {
     require(width >= 1, "width", width, "1 or more");
   }
   check_choice(*this);
   check_groups(*this);
   check_load(*this);
-  if (router == Router::soft) require(slots >= 1, "slots", slots, "1 or more");
-  if (router == Router::product_key) {
+  if (router == ExpertRouter::soft) require(slots >= 1, "slots", slots, "1 or more");
+  if (router == ExpertRouter::product_key) {
     const auto root = std::llround(std::sqrt(static_cast<double>(experts)));
     require(root * root == experts, "experts", experts, "a square, for two halves of keys");
     require(query_heads >= 1, "query_heads", query_heads, "1 or more");
@@ -132,7 +132,7 @@ void check_split(const MoeParams& params, const Shard& shard, const ExpertPlan& 
                                   shard.ep));
   }
   const std::int64_t parts = ranks / shard.ep;
-  if (params.lora_rank == 0 && params.router != Router::product_key && params.width % parts != 0) {
+  if (params.lora_rank == 0 && params.router != ExpertRouter::product_key && params.width % parts != 0) {
     throw ConfigError(fmt::format("moe.width = {} does not divide over {} ranks", params.width, parts),
                       "raise ep: experts are then divided over ranks whole");
   }

@@ -216,7 +216,7 @@ TEST_CASE("are contradictions in a mixture of experts refused by the field's nam
   p.active_shares = {0.5, 0.4};
   CHECK(refuses(p, "moe.active_shares"));
   p = mixture(10, 2, 64);
-  p.router = Router::product_key, p.key_width = 64;
+  p.router = ExpertRouter::product_key, p.key_width = 64;
   CHECK(refuses(p, "a square"));
   p = mixture(8, 2, 64);
   p.lora_rank = 16;
