@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "ops/kernel_classes.hpp"
-
 namespace orrery {
 
 Seconds AlphaBeta::time(double ranks, double link_bytes, const DeviceProfile& device,
@@ -19,8 +17,34 @@ Seconds AlphaBeta::time(double ranks, double link_bytes, const DeviceProfile& de
   return Seconds(alpha + (link > 0 ? link_bytes / (link * link_efficiency) : 0.0));
 }
 
+Seconds AlphaBeta::exchange_time(double ranks, double link_bytes, const DeviceProfile& device,
+                                 const Topology& topology) const {
+  const double inside = topology.gpus_per_node;
+  if (inside <= 0 || ranks <= inside || topology.nic_bytes_per_s <= 0) {
+    return time(std::min(ranks, 2.0), link_bytes, device, topology) + Seconds(ranks > 2 ? hop_s : 0);
+  }
+  const double leaving = link_bytes * (ranks - inside) / (ranks - 1);
+  const Seconds within = time(2, link_bytes - leaving, device, topology);
+  return std::max(within, Seconds(launch_s + leaving / (topology.nic_bytes_per_s * link_efficiency))) +
+         Seconds(network_hop_s);
+}
+
 bool is_collective(const KernelClass& cls) {
-  return &cls == &kAllReduceNccl || &cls == &kAllReduceCustom || &cls == &kAllGather || &cls == &kSendRecv;
+  return cls.dims[0] == "ranks" && cls.dims[1] == "bytes";
+}
+
+namespace {
+std::size_t place_of_ranks(const KernelClass& cls) {
+  return static_cast<std::size_t>(std::find(cls.dims.begin(), cls.dims.end(), "ranks") - cls.dims.begin());
+}
+}  // namespace
+
+bool is_exchange(const KernelClass& cls) {
+  return !is_collective(cls) && place_of_ranks(cls) < cls.dims.size();
+}
+
+double ranks_of(const KernelCall& call) {
+  return call.dims[place_of_ranks(*call.cls)];
 }
 
 }  // namespace orrery

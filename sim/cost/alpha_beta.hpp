@@ -19,9 +19,17 @@ struct AlphaBeta {
 
   /// `ranks` taking part; `link_bytes` sent by each. Without any link in the topology, PCIe of the device.
   Seconds time(double ranks, double link_bytes, const DeviceProfile& device, const Topology& topology) const;
+  /// The same where every rank sends to every other directly, equal parts: one hop, and what leaves the node
+  /// and what stays in it move side by side.
+  Seconds exchange_time(double ranks, double link_bytes, const DeviceProfile& device,
+                        const Topology& topology) const;
 };
 
 /// Whether a call is a collective (its dims are ranks and bytes).
 bool is_collective(const KernelClass& cls);
+/// Whether it is an exchange of rows, each rank with each (ranks stand among other dims).
+bool is_exchange(const KernelClass& cls);
+/// The ranks that take part in either.
+double ranks_of(const KernelCall& call);
 
 }  // namespace orrery

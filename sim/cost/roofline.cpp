@@ -28,7 +28,11 @@ double RooflineModel::tensor_peak(DType t) const {
 KernelTime RooflineModel::price(const KernelCall& call) const {
   const Work& w = call.work;
   if (is_collective(*call.cls)) {
-    return {efficiency_.collectives.time(call.dims[0], w.link_bytes, device_, topology_),
+    return {efficiency_.collectives.time(ranks_of(call), w.link_bytes, device_, topology_),
+            Provenance::analytic};
+  }
+  if (is_exchange(*call.cls)) {
+    return {efficiency_.collectives.exchange_time(ranks_of(call), w.link_bytes, device_, topology_),
             Provenance::analytic};
   }
   double t = w.hbm_bytes() / (device_.memory_bandwidth_bytes_per_s * efficiency_.memory);
@@ -47,7 +51,8 @@ KernelTime RooflineModel::price(const KernelCall& call) const {
 
 ClassError analytic_error(const KernelClass& cls) {
   // Collectives and launch-bound row kernels differ most between devices and libraries.
-  const bool loose = is_collective(cls) || &error_class(cls) == &kElementwise || &cls == &kSampling;
+  const bool loose =
+      is_collective(cls) || is_exchange(cls) || &error_class(cls) == &kElementwise || &cls == &kSampling;
   const double sigma = loose ? 0.4 : 0.25;
   return {0.67 * sigma, 1.65 * sigma, sigma};
 }

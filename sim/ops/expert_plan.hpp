@@ -26,8 +26,8 @@ struct ExpertPlan {
   /// Data-parallel ranks send each row to the ranks of its experts and back (DeepEP). Else they gather all
   /// tokens of all ranks and scatter the sums (vLLM's allgather_reducescatter).
   bool dispatch = true;
-  /// Steps of at most so many tokens per rank are dispatched by the low-latency kernels (DeepEP's README
-  /// advises 128 for them).
+  /// Steps of at most so many tokens per rank are dispatched by the low-latency kernels: what DeepEP
+  /// published their times for (it advises fewer than 256).
   Tokens low_latency_tokens = 128;
   /// Experts lie on ranks by their load, not in order, and the most chosen ones on several: so many copies
   /// more than experts (DeepSeek's EPLB, 2025).
