@@ -45,7 +45,7 @@ struct AttentionSizes {
   }
   /// Bytes of K and V of one token in one layer on one rank.
   double kv_bytes_per_token(const LoweringContext& ctx) const {
-    return static_cast<double>(kv_width(ctx.shard.tp)) * bytes_per_element(ctx.precision.kv_cache);
+    return static_cast<double>(kv_width(ctx.shard.tp)) * kv_bytes_per_element(ctx.precision.kv_cache);
   }
   /// Bytes beside K and V that choosing keys keeps of one token, in the same place.
   double index_bytes_per_token(const LoweringContext& ctx) const;

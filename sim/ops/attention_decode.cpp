@@ -19,7 +19,7 @@ Work decode_work(const KernelClass::Dims& dims, DType dtype, DType kv_dtype) {
   w.tensor_flops = 4 * keys * dim * heads;
   w.tensor_dtype = dtype;
   w.vector_flops = 5 * keys * heads;
-  w.hbm_read_bytes = query_bytes + keys * 2.0 * kv_heads * dim * bytes_per_element(kv_dtype);
+  w.hbm_read_bytes = query_bytes + keys * 2.0 * kv_heads * dim * kv_bytes_per_element(kv_dtype);
   w.hbm_write_bytes = query_bytes;
   return w;
 }

@@ -26,8 +26,8 @@ Work absorbed_work(double queries, double pairs, double keys, const double* size
   w.tensor_flops = 2 * pairs * heads * (2 * latent + rope);
   w.tensor_dtype = dtype;
   w.vector_flops = 5 * pairs * heads;
-  w.hbm_read_bytes =
-      queries * heads * (latent + rope) * activation + keys * (latent + rope) * bytes_per_element(kv_dtype);
+  w.hbm_read_bytes = queries * heads * (latent + rope) * activation +
+                     keys * (latent + rope) * kv_bytes_per_element(kv_dtype);
   w.hbm_write_bytes = queries * heads * latent * activation;
   return w;
 }

@@ -67,7 +67,7 @@ struct LatentSizes {
   /// with a single group every rank keeps all of it.
   double kv_bytes_per_token(const LoweringContext& ctx) const {
     return static_cast<double>(local_groups(ctx.shard.tp) * group_latent() + rope) *
-           bytes_per_element(ctx.precision.kv_cache);
+           kv_bytes_per_element(ctx.precision.kv_cache);
   }
   /// Errors: ConfigError naming the field (sizes below 1, heads that groups do not divide, ...).
   void check() const;

@@ -19,7 +19,7 @@ Work prefill_work(const KernelClass::Dims& dims, DType dtype, DType kv_dtype) {
   w.tensor_dtype = dtype;
   w.vector_flops = 5 * pairs * heads;
   w.hbm_read_bytes =
-      queries * heads * dim * element + keys * 2.0 * kv_heads * dim * bytes_per_element(kv_dtype);
+      queries * heads * dim * element + keys * 2.0 * kv_heads * dim * kv_bytes_per_element(kv_dtype);
   w.hbm_write_bytes = queries * heads * dim * element;
   return w;
 }

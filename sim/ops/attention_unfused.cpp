@@ -23,7 +23,7 @@ Work scores_work(const KernelClass::Dims& dims, DType dtype, DType kv_dtype) {
   Work w;
   w.tensor_flops = 2 * s.square;
   w.tensor_dtype = dtype;
-  w.hbm_read_bytes = s.queries * bytes_per_element(dtype) + s.keys * bytes_per_element(kv_dtype);
+  w.hbm_read_bytes = s.queries * bytes_per_element(dtype) + s.keys * kv_bytes_per_element(kv_dtype);
   w.hbm_write_bytes = s.pairs * bytes_per_element(dtype);
   return w;
 }
@@ -41,7 +41,7 @@ Work values_work(const KernelClass::Dims& dims, DType dtype, DType kv_dtype) {
   Work w;
   w.tensor_flops = 2 * s.square;
   w.tensor_dtype = dtype;
-  w.hbm_read_bytes = s.pairs * bytes_per_element(dtype) + s.keys * bytes_per_element(kv_dtype);
+  w.hbm_read_bytes = s.pairs * bytes_per_element(dtype) + s.keys * kv_bytes_per_element(kv_dtype);
   w.hbm_write_bytes = s.queries * bytes_per_element(dtype);
   return w;
 }
