@@ -1,0 +1,48 @@
+#include "cost/format_comparison.hpp"
+
+#include <array>
+
+namespace orrery {
+
+namespace {
+
+StepPricer pricer(const ModelSpec& model, const DeviceProfile& device, const KernelCostModelPtr& cost,
+                  const Precision& precision, Shard shard) {
+  KernelPlan plan;
+  plan.precision = precision;
+  return {model, shard, device, topology_for(device), plan, cost};
+}
+
+DecodeSet equal_sequences(const ModelSpec& model, std::int64_t seqs, Tokens context) {
+  DecodeSet set;
+  set.seqs = seqs, set.context = seqs * context;
+  const auto caps = model.caps();
+  for (std::size_t i = 0; i < caps.size(); ++i) {
+    set.windowed[i] = seqs * caps[i].of(context);
+    set.growing[i] = context < caps[i].tokens ? seqs : 0;
+  }
+  return set;
+}
+
+double ratio(Ps from, Ps to) {
+  return static_cast<double>(from.value) / static_cast<double>(to.value);
+}
+
+}  // namespace
+
+FormatComparison::FormatComparison(const ModelSpec& model, const DeviceProfile& device,
+                                   const KernelCostModelPtr& cost, const Precision& from, const Precision& to,
+                                   Shard shard)
+    : from_(pricer(model, device, cost, from, shard)), to_(pricer(model, device, cost, to, shard)) {}
+
+double FormatComparison::decode(std::int64_t seqs, Tokens context) {
+  const DecodeSet set = equal_sequences(from_.model(), seqs, context);
+  return ratio(from_.decode(set).first, to_.decode(set).first);
+}
+
+double FormatComparison::prefill(Tokens prompt) {
+  const std::array chunk{PrefillChunk{prompt, 0}};
+  return ratio(from_.mixed({}, chunk), to_.mixed({}, chunk));
+}
+
+}  // namespace orrery
