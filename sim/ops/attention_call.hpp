@@ -20,7 +20,7 @@ void push_attention(const KernelClass& cls, const KernelClass::Dims& dims, std::
                     const LoweringContext& ctx, KernelCalls& out);
 
 /// The kernel that brings new queries and keys into 8 or 4 bits, their mean over the tokens taken off before
-/// (SageAttention; Zhang et al., 2024, section 4.2), and values where P V is narrow too; none when nothing
+/// (SageAttention; Zhang et al., 2024), and values where P V is narrow too; none when nothing
 /// is.
 void push_low_bit_inputs(const LoweringContext& ctx, double tokens, const CallHeads& heads, double dim,
                          KernelCalls& out);

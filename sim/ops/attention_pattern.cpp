@@ -28,12 +28,13 @@ class Positions {
         past_(chunk.past),
         n_(chunk.past + chunk.new_tokens),
         front_(std::min(pattern.globals, n_)),
-        window_(!pattern.local        ? 0
-                : pattern.window == 0 ? kAll
-                                      : window_at(pattern, n_)) {}
+        window_(window_at(pattern, n_)) {}
 
+  /// Keys of the surroundings on one side, the query's own included.
   static Tokens window_at(const AttentionPattern& p, Tokens n) {
-    return p.window + static_cast<Tokens>(p.window_growth * static_cast<double>(n));
+    if (!p.local) return 0;
+    if (p.window == 0 && p.window_growth == 0) return kAll;
+    return std::max<Tokens>(p.window + static_cast<Tokens>(p.window_growth * static_cast<double>(n)), 1);
   }
   Tokens window() const { return window_; }
 
