@@ -16,7 +16,7 @@ std::span<const std::string_view> enum_names(StateRule) {
   static constexpr std::string_view names[] = {
       "additive", "scalar_decay", "vector_gate", "delta",          "gated_delta", "channel_gated_delta",
       "dplr",     "wkv4",         "wkv6",        "selective_scan", "ssd",         "elementwise",
-      "serial",   "lti",          "slots",       "gradient",       "iterative"};
+      "serial",   "lti",          "slots",       "gradient",       "iterative",   "convolution"};
   return names;
 }
 std::span<const std::string_view> enum_names(StateAlgorithm) {
@@ -56,6 +56,7 @@ RuleTraits traits(StateRule rule) {
     case StateRule::wkv4:
     case StateRule::selective_scan:
     case StateRule::elementwise:
+    case StateRule::convolution:
       return {Sizes::channels, A::scan, false};
     case StateRule::lti:
       return {Sizes::channels, A::fft, false};
@@ -97,6 +98,7 @@ void check_sizes(const StateParams& p) {
       refuse(p, "value_dim", p.value_dim, fmt::format("this rule needs value_dim = key_dim ({})", p.key_dim));
   }
   if (p.rule == StateRule::selective_scan) at_least(p, "state", p.state, 1);
+  if (p.rule == StateRule::convolution) at_least(p, "conv.width", p.conv.width, 1);
   if (p.rule == StateRule::slots) at_least(p, "slots", p.slots, 1);
   if (p.rule == StateRule::iterative) at_least(p, "iterations", p.iterations, 0);
   if (p.feature_map == FeatureMap::random) at_least(p, "features", p.features, 1);
@@ -205,6 +207,7 @@ double head_elements(const StateParams& p) {
 }
 /// Numbers kept per channel.
 double channel_elements(const StateParams& p) {
+  if (p.rule == StateRule::convolution) return 0;
   if (p.rule == StateRule::wkv4) return 3;  // numerator, denominator, their exponent
   if (p.rule == StateRule::elementwise) return static_cast<double>(std::max<std::int64_t>(p.state, 1));
   return static_cast<double>(p.state);

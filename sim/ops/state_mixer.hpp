@@ -33,7 +33,8 @@ enum class StateRule : std::uint8_t {
   lti,                  ///< a fixed filter per channel (S4, 2021; Hyena, 2023)
   slots,                ///< softmax over a bounded set of slots (ABC, 2021; Gated Slot Attention, 2024)
   gradient,             ///< weights trained by mini-batches of tokens (TTT, 2024; Titans, 2024)
-  iterative             ///< least squares by conjugate gradients (MesaNet, 2025)
+  iterative,            ///< least squares by conjugate gradients (MesaNet, 2025)
+  convolution           ///< none: the short convolution alone (LFM2, 2025)
 };
 std::span<const std::string_view> enum_names(StateRule);
 
@@ -161,6 +162,7 @@ struct StateParams {
   std::int64_t expansion = 4;        ///< gradient: its inner width over key_dim
   bool momentum = false;             ///< gradient: a second state as large
   DType state_dtype = DType::fp32;   ///< of the recurrence's state
+  bool input_gate = false;           ///< a product of two projections goes into the convolution (LFM2, Hyena)
   StateConv conv;
   TokenShift token_shift;
   OutputGate output = OutputGate::none;
@@ -176,7 +178,8 @@ struct StateParams {
     v("memories", p.memories), v("active_memories", p.active_memories), v("levels", p.levels);
     v("householder", p.householder), v("slots", p.slots), v("iterations", p.iterations);
     v("depth", p.depth), v("expansion", p.expansion), v("momentum", p.momentum);
-    v("state_dtype", p.state_dtype), v("conv", p.conv), v("token_shift", p.token_shift);
+    v("state_dtype", p.state_dtype), v("input_gate", p.input_gate), v("conv", p.conv),
+        v("token_shift", p.token_shift);
     v("output", p.output), v("projections", p.projections), v("other_parameters", p.other_parameters);
   }
   bool operator==(const StateParams&) const = default;

@@ -93,6 +93,20 @@ class ShiftTokens final : public Operator {
   double width_;
 };
 
+/// The product that goes into the convolution, one operation per element.
+class GateInput final : public Operator {
+ public:
+  explicit GateInput(const StateParams& params) : units_{params.units(), params.width() / params.units()} {}
+  void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override {
+    const auto width = static_cast<double>(units_.local_width(ctx.shard.tp));
+    const double row = width * bytes_per_element(ctx.precision.activation);
+    push_elementwise(kActivation, "input_gate", batch, ctx, {2 * row, row, width}, out);
+  }
+
+ private:
+  UnitGroup units_;
+};
+
 /// What follows the readout: OutputGate::product is 5 operations per element, a norm 4.
 class GateOutput final : public Operator {
  public:
@@ -245,6 +259,7 @@ ScaledOperators state_operators(const StateParams& p, std::int64_t hidden) {
   b.add<Quantise>(Scaling::tokens, UnitGroup{hidden, 1}, false, Producer::norm, Module::mixer);
   if (p.token_shift.mixes > 0) b.add<ShiftTokens>(Scaling::tokens, p.token_shift, hidden);
   b.project_if(before);
+  if (p.input_gate) b.add<GateInput>(Scaling::tokens, p);
   if (p.conv.width > 0) {
     b.add<ConvPrefill>(Scaling::prefill, p);
     b.add<ConvDecode>(Scaling::decode, p);

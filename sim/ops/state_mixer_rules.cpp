@@ -137,6 +137,8 @@ void RuleLowering::step(double seqs, double context) const {
   const double dim = s.dk;
   const auto per_channel = static_cast<double>(std::max<std::int64_t>(p.state, 1));
   switch (p.rule) {
+    case StateRule::convolution:
+      return;
     case StateRule::dplr:
       push(kWkv7Decode, {seqs, s.heads, dim});
       return;
@@ -186,6 +188,8 @@ void RuleLowering::prompt(double tokens, double seqs, double live) const {
   const double dim = s.dk, chunk = static_cast<double>(p.chunk);
   const auto per_channel = static_cast<double>(std::max<std::int64_t>(p.state, 1));
   switch (p.rule) {
+    case StateRule::convolution:
+      return;
     case StateRule::dplr:
       push(kWkv7, {tokens, seqs, s.heads, dim});
       return;

@@ -149,6 +149,25 @@ TEST_CASE("does an engine's order hold from the input projection to the all-redu
                                           "out_proj", "state_all_reduce"});
 }
 
+TEST_CASE("is a short convolution a mixer whose state is its last inputs?") {
+  // LFM2-2.6B: 2048 wide, in_proj to B, C and x, three taps, out_proj; two inputs kept in 16 bits.
+  StateParams p;
+  p.rule = StateRule::convolution, p.channels = 2048, p.input_gate = true, p.output = OutputGate::product;
+  p.conv = {3, 2048, false};
+  p.projections = {{.role = StateRole::in_proj, .out = 3 * 2048},
+                   {.role = StateRole::out_proj, .split = StateSplit::rows}};
+  double parameters = 0, bytes = 0;
+  for (const auto& [op, scaling] : state_operators(p, 2048))
+    parameters += op->parameters(), bytes += op->state_bytes(5000, on(1));
+  CHECK(parameters == 4 * 2048 * 2048 + 3 * 2048);
+  CHECK(bytes == 2 * 2048 * 2);
+  for (const auto& batch : {prompt(100), decode(4, 1000)}) {
+    std::vector<std::string> roles;
+    for (const auto& call : lowered(state_operators(p, 2048), batch, on(1))) roles.emplace_back(call.role);
+    CHECK(roles == std::vector<std::string>{"in_proj", "input_gate", "conv", "gate", "out_proj"});
+  }
+}
+
 TEST_CASE("is a value that changes nothing without cost, to the bit?") {
   std::mt19937 random(7);
   const auto pick = [&](std::int64_t low, std::int64_t high) {
