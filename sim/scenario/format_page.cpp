@@ -95,10 +95,7 @@ std::string format_page() {
       kModel, device.name);
   page += "## Decoding: less with batch and length\n\n" + by_batch_and_context(llama);
   page += "\n## Prompts: nothing once they are bound by arithmetic\n\n" + by_prompt(llama);
-  page +=
-      "\nKernels that widen weights as they go lose a little more here; where they were measured, that is "
-      "in\n"
-      "their fit.\n";
+  page += "\nKernels that widen weights as they go lose a little here, which a roofline does not see.\n";
   page += "\n## Larger models gain more\n\n" + by_model(device);
   page +=
       "\nThe vocabulary, which stays in 16 bits, is a smaller part of a larger model. With few KV heads "
