@@ -169,6 +169,10 @@ void EngineCore::tell_step(Ps now) {
     run.slope = current_.price.slope;
     run.steps = current_.steps, run.seqs = first.seqs, run.context = first.context, run.load = load_;
     run.stall = current_.stall, run.stalled_seqs = current_.stalled_seqs;
+    run.pace = first.pace;
+    // The last step may bring tokens that nobody asked for, or drawn ones: of its own step the plan knows.
+    if (!async_ || run.steps == 1)
+      run.extra_tokens = plan.decode_tokens - plan.decode.seqs * plan.decode.pace.after(1);
     for (Observer* o : observers_) o->on_decode_run(run);
     return;
   }
@@ -181,6 +185,7 @@ void EngineCore::tell_step(Ps now) {
   MixedStep step;
   step.where = where_, step.start = start_, step.duration = now - start_;
   step.decode_seqs = plan.decode.seqs, step.context = plan.decode.context;
+  step.extra_tokens = plan.decode_tokens - plan.decode.seqs;
   step.prefill_tokens = plan.prefill_tokens;
   step.chunks = chunk_events_, step.load = load_;
   step.stall = current_.stall, step.stalled_seqs = current_.stalled_seqs;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/units.hpp"
+#include "ops/decode_set.hpp"
 #include "workload/request.hpp"
 
 namespace orrery {
@@ -22,13 +23,17 @@ struct CoreLoad {
 };
 
 /// `steps` consecutive decode-only steps of an unchanged set: step j starts where j-1 ended and takes first +
-/// slope * j. Each of `seqs` sequences gets one token at the end of each step.
+/// slope * j. Each of `seqs` sequences gets a token at the end of each step, with speculation several at
+/// once: that is one gap between what its client sees, as benchmarks of servers count (vllm bench serve: one
+/// inter-token latency for each chunk of the stream).
 struct DecodeRun {
   CoreId where;
   Ps start{0}, first{0}, slope{0};
   std::int64_t steps = 0;
   std::int64_t seqs = 0;
-  Tokens context = 0;  ///< KV tokens they read in the first step, summed; grows by `seqs` a step
+  Tokens context = 0;       ///< KV tokens they read in the first step, summed; grows by what they gain
+  TokenPace pace{};         ///< at which each gains tokens
+  Tokens extra_tokens = 0;  ///< that they get in all with the last step beside those; negative: fewer
   /// `stalled_seqs` of them got their last token `stall` before `start` (a prefill-only batch came between):
   /// their first gap is first + stall.
   std::int64_t stalled_seqs = 0;
@@ -36,6 +41,9 @@ struct DecodeRun {
   CoreLoad load;
   Ps duration() const { return Ps(first.value * steps + slope.value * (steps * (steps - 1) / 2)); }
   Ps end() const { return start + duration(); }
+  Tokens tokens() const { return seqs * pace.after(steps) + extra_tokens; }
+  /// Tokens that the first `n` steps bring.
+  Tokens tokens_by(std::int64_t n) const { return n < steps ? seqs * pace.after(n) : tokens(); }
 };
 
 /// A request's part in a mixed step.
@@ -45,12 +53,13 @@ struct ChunkEvent {
   bool last = false;  ///< the prompt ends here: the first (or next) token leaves with this step
 };
 
-/// One step with prefill; `decode_seqs` sequences get a token beside it.
+/// One step with prefill; `decode_seqs` sequences get a token beside it, and `extra_tokens` more in all.
 struct MixedStep {
   CoreId where;
   Ps start{0}, duration{0};
   std::int64_t decode_seqs = 0;
   Tokens context = 0;  ///< KV tokens those read, summed
+  Tokens extra_tokens = 0;
   Tokens prefill_tokens = 0;
   std::int64_t stalled_seqs = 0;  ///< as in DecodeRun
   Ps stall{0};

@@ -10,14 +10,15 @@ void Activity::tokens(const DecodeRun& run) {
   const Ps end = run.end();
   if (end < origin_) return;
   if (run.start >= origin_ && index(run.start) == index(end)) {
-    at(end).tokens += static_cast<double>(run.steps * run.seqs);
+    at(end).tokens += static_cast<double>(run.tokens());
     return;
   }
   std::int64_t done = steps_ended_before(run, origin_);
   for (Ps edge = origin_ + Ps(static_cast<std::int64_t>(index(std::max(run.start, origin_)) + 1) * kSecond);
        done < run.steps; edge += Ps(kSecond)) {
     const std::int64_t upto = steps_ended_before(run, edge);
-    if (upto > done) at(edge - Ps(1)).tokens += static_cast<double>((upto - done) * run.seqs);
+    if (upto > done)
+      at(edge - Ps(1)).tokens += static_cast<double>(run.tokens_by(upto) - run.tokens_by(done));
     done = upto;
   }
 }

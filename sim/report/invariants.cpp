@@ -58,7 +58,7 @@ void Invariants::on_decode_run(const DecodeRun& run) {
                fmt::format("{} decode of {} running", run.seqs, run.load.running));
   m.step("decode run", run.where, run.start, run.end(), run.load);
   m.steps += run.steps;
-  m.delivered += run.steps * run.seqs;
+  m.delivered += run.tokens();
 }
 
 void Invariants::on_mixed_step(const MixedStep& step) {
@@ -77,7 +77,7 @@ void Invariants::on_mixed_step(const MixedStep& step) {
   ORRERY_CHECK(m.limits.max_num_batched_tokens == 0 || tokens <= m.limits.max_num_batched_tokens,
                fmt::format("a step of {} tokens of at most {}", tokens, m.limits.max_num_batched_tokens));
   ++m.steps;
-  m.delivered += step.decode_seqs;
+  m.delivered += step.decode_seqs + step.extra_tokens;
 }
 
 void Invariants::on_arrival(const Request& request, CoreId) {

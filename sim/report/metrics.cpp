@@ -131,8 +131,7 @@ void Metrics::on_decode_run(const DecodeRun& run) {
   m.replica(run.where).decode_ps += duration.value;
   if (!m.counting(run.start)) return;
   const auto block = m.options.kv_block_size;
-  const double grown =
-      block > 0 ? static_cast<double>(run.seqs * run.steps) / static_cast<double>(block) : 0.0;
+  const double grown = block > 0 ? static_cast<double>(run.tokens()) / static_cast<double>(block) : 0.0;
   m.add_load(run.load, run.start, duration, grown);
   if (run.stalled_seqs > 0) {
     m.gaps.add_after_stall(run);
@@ -149,7 +148,7 @@ void Metrics::on_mixed_step(const MixedStep& step) {
   m.add_load(step.load, step.start, step.duration, 0);
   m.gaps.add(step.duration + step.stall, step.stalled_seqs);
   m.gaps.add(step.duration, step.decode_seqs - step.stalled_seqs);
-  std::int64_t tokens = step.decode_seqs;
+  std::int64_t tokens = step.decode_seqs + step.extra_tokens;
   for (const auto& chunk : step.chunks) tokens += chunk.last ? 1 : 0;
   m.activity.tokens(step.start + step.duration, tokens);
 }

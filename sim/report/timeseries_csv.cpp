@@ -54,7 +54,8 @@ class Series {
     std::int64_t done = 0;
     for (Ps edge = edge_after(run.start); done < run.steps; edge += width_) {
       const std::int64_t upto = steps_ended_before(run, edge + Ps(1));  // at the edge still counts
-      if (upto > done) at(edge - Ps(1)).output_tokens += static_cast<double>((upto - done) * run.seqs);
+      if (upto > done)
+        at(edge - Ps(1)).output_tokens += static_cast<double>(run.tokens_by(upto) - run.tokens_by(done));
       done = upto;
     }
   }
@@ -125,7 +126,7 @@ TimeseriesCsv::~TimeseriesCsv() = default;
 void TimeseriesCsv::on_decode_run(const DecodeRun& run) {
   auto& series = impl_->series(run.where);
   const auto block = impl_->options.kv_block_size;
-  const double grown = block > 0 ? static_cast<double>(run.seqs * run.steps) / block : 0;
+  const double grown = block > 0 ? static_cast<double>(run.tokens()) / block : 0;
   series.load(run.load, run.start, run.end(), kv_fraction(run.load, 0), kv_fraction(run.load, grown));
   series.tokens(run);
 }
@@ -137,7 +138,7 @@ void TimeseriesCsv::on_mixed_step(const MixedStep& step) {
   series.load(step.load, step.start, end, kv, kv);
   auto& last = series.at(end - Ps(1));
   last.prompt_tokens += static_cast<double>(step.prefill_tokens);
-  last.output_tokens += static_cast<double>(step.decode_seqs);
+  last.output_tokens += static_cast<double>(step.decode_seqs + step.extra_tokens);
   for (const auto& chunk : step.chunks) last.output_tokens += chunk.last ? 1 : 0;
 }
 

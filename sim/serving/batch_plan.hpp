@@ -30,12 +30,13 @@ struct BatchPlan {
   std::vector<SeqIndex> admitted, preempted;
   std::vector<SeqIndex> finishing;  ///< their last token comes with this step; freed when it is complete
   std::int64_t prefill_tokens = 0;
+  Tokens decode_tokens = 0;  ///< that the decode set gains, but for what finishing ones did not ask for
 
   bool empty() const { return decode.seqs == 0 && chunks.empty(); }
   void clear() {
     decode = {};
     chunks.clear(), admitted.clear(), preempted.clear(), finishing.clear();
-    prefill_tokens = 0;
+    prefill_tokens = 0, decode_tokens = 0;
   }
 };
 

@@ -2,7 +2,7 @@
 
 namespace orrery {
 
-BlockCounts::BlockCounts(const KvBlockGroup& group) : group_(group) {
+BlockCounts::BlockCounts(const KvBlockGroup& group, Tokens ahead) : group_(group), ahead_(ahead) {
   if (group.state) return;
   taken_.resize(static_cast<std::size_t>(group.block_size));
   if (drops() && !group.cap.wraps) dropped_.resize(taken_.size());
@@ -18,7 +18,7 @@ std::int64_t BlockCounts::crossing(Tokens stored, std::int64_t step) const {
 void BlockCounts::join(Tokens stored, std::int64_t step) {
   if (group_.state) return;
   ++seqs_;
-  ++taken_[residue(step - stored)];
+  ++taken_[residue(step - stored - ahead_)];
   if (!drops()) return;
   const std::int64_t at = crossing(stored, step);
   if (at > step) {
@@ -32,7 +32,7 @@ void BlockCounts::join(Tokens stored, std::int64_t step) {
 void BlockCounts::leave(Tokens stored, std::int64_t step) {
   if (group_.state) return;
   --seqs_;
-  --taken_[residue(step - stored)];
+  --taken_[residue(step - stored - ahead_)];
   if (!drops()) return;
   const std::int64_t at = crossing(stored, step);
   if (at > step) {

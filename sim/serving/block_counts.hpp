@@ -10,10 +10,12 @@ namespace orrery {
 
 /// The KV blocks that a set of sequences takes and gives back while each gains one token a step, in one kind
 /// of group: histograms over the step modulo the block size, so that k steps cost as much as one. Steps are
-/// numbered as DecodePool does; a sequence is known by its tokens when it joins and the step it joins at.
+/// numbered as DecodePool's clock does; a sequence is known by its tokens when it joins and the step it joins
+/// at.
 class BlockCounts {
  public:
-  explicit BlockCounts(const KvBlockGroup& group);
+  /// Blocks are taken for `ahead` tokens more than a sequence stores.
+  explicit BlockCounts(const KvBlockGroup& group, Tokens ahead = 0);
 
   const KvBlockGroup& group() const { return group_; }
   bool drops() const { return !group_.full() && !group_.state; }
@@ -48,6 +50,7 @@ class BlockCounts {
   std::int64_t crossing(Tokens stored, std::int64_t step) const;
 
   KvBlockGroup group_;
+  Tokens ahead_;
   std::int64_t seqs_ = 0, past_ = 0;  ///< all; those past a window
   Histogram taken_, dropped_;
   StepCounts due_;

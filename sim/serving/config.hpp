@@ -6,6 +6,7 @@
 
 #include "base/units.hpp"
 #include "cost/kv_blocks.hpp"
+#include "serving/decoder.hpp"
 
 namespace orrery {
 
@@ -21,6 +22,8 @@ struct SchedulerConfig {
   std::string scheduling_policy = "fcfs";   ///< fcfs | priority (lower number first)
   bool async_scheduling = true;             ///< the next step is planned while the present one runs
   bool enable_mixed_chunk = true;           ///< SGLang: false = prefill batches stop decoding
+  Decoder decoder;                          ///< how a step becomes tokens
+  std::uint64_t seed = 0;                   ///< of a sampled decoder's draws
   double new_token_ratio = 0.0;             ///< SGLang: share of the remaining output reserved at admission
 };
 

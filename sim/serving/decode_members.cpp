@@ -7,6 +7,7 @@ namespace orrery {
 void Scheduler::expand(const BatchPlan& latest, std::vector<DecodeMember>& members) const {
   members.clear();
   if (latest.decode.seqs == 0) return;
+  ORRERY_CHECK(config_.decoder.plain(), "members of a step that verifies drafts are not written out");
   DecodeSet found;
   const auto add = [&](SeqIndex index, Tokens context) {
     members.push_back({index, context});
@@ -15,7 +16,7 @@ void Scheduler::expand(const BatchPlan& latest, std::vector<DecodeMember>& membe
   // The pool has planned this step already: who joined at its present step was not yet in it.
   for (SeqIndex i = first_; i != kNoSeq; i = sequence(i).after) {
     const Sequence& seq = sequence(i);
-    if (seq.state == Sequence::State::decoding && seq.joined < pool_.step()) add(i, stored_tokens(seq) - 1);
+    if (seq.state == Sequence::State::decoding && seq.joined < pool_.clock()) add(i, stored_tokens(seq) - 1);
   }
   // Who finishes with a prompt chunk has stored the chunk's target and no more.
   for (const SeqIndex i : latest.finishing) {

@@ -11,32 +11,37 @@
 
 namespace orrery {
 
-/// The sequences that compute one token a step, kept as aggregates so that k steps cost as much as one: size,
-/// context, histograms of where each stands in its last KV block and behind its window, and the steps at
-/// which they finish or come to a cap. `step()` counts the steps planned so far; a sequence's progress is
-/// step() minus the step at which it joined.
+/// The decoding sequences, kept as aggregates so that k steps cost as much as one: size, context, histograms
+/// of where each stands in its last KV block and behind its window, and the times at which they finish or
+/// come to a cap. All gain tokens at one pace, which is the pool's and not theirs: one a step without
+/// speculation. So time is counted in tokens: `clock()` is how many tokens the steps planned so far have
+/// brought, a sequence's progress is clock() minus what it was when the sequence joined, and who joins gains
+/// the lower or the upper whole number of the pace according to where the pace stands.
 class DecodePool {
  public:
-  DecodePool(const KvGroups& groups, std::vector<KeyCap> caps);
+  /// Blocks are taken for `ahead` tokens more than a sequence stores.
+  DecodePool(const KvGroups& groups, std::vector<KeyCap> caps, TokenPace pace = {}, Tokens ahead = 0);
 
-  std::int64_t step() const { return step_; }
+  Tokens clock() const { return clock_; }
   const DecodeSet& set() const { return set_; }
   std::int64_t size() const { return set_.seqs; }
 
-  /// Joins with `stored` tokens in the KV cache, to compute `remaining` > 0 more tokens, one a step.
+  /// Joins with `stored` tokens in the KV cache, to compute `remaining` > 0 more tokens.
   void join(SeqIndex seq, std::uint32_t generation, Tokens stored, Tokens remaining);
-  /// Leaves before finishing (preempted) or because it finished; `stored` as at join(), `joined` the step
+  /// Leaves before finishing (preempted) or because it finished; `stored` as at join(), `joined` the clock
   /// then.
-  void leave(Tokens stored, std::int64_t joined);
-  /// Plans `steps` more steps of the whole set; the caller has kept to steps_to_event().
+  void leave(Tokens stored, Tokens joined);
+  /// Plans `steps` more steps of the whole set, fewer than steps_to_event() or none that passes an event.
   void advance(std::int64_t steps);
+  /// Plans one more step, whose tokens may pass events. Returns the blocks it leaves behind caps.
+  std::int64_t advance_step();
   /// Takes the next sequence that has planned all its tokens; kNoSeq when there is none. Stale entries (of
   /// sequences that left) are skipped by comparing generations.
   SeqIndex pop_finished(const std::vector<Sequence>& sequences) { return pop(finish_, sequences); }
 
-  /// Asks for a sequence to be handed out by pop_dropping() after `steps` more steps, no run passing by.
-  void watch_drop(SeqIndex seq, std::uint32_t generation, std::int64_t steps) {
-    drop_.push({step_ + steps, seq, generation});
+  /// Asks for a sequence to be handed out by pop_dropping() after `tokens` more tokens, no run passing by.
+  void watch_drop(SeqIndex seq, std::uint32_t generation, Tokens tokens) {
+    drop_.push({clock_ + tokens, seq, generation});
   }
   SeqIndex pop_dropping(const std::vector<Sequence>& sequences) { return pop(drop_, sequences); }
 
@@ -52,23 +57,28 @@ class DecodePool {
 
  private:
   struct Due {
-    std::int64_t step;
+    Tokens at;  ///< on the clock
     SeqIndex seq;
     std::uint32_t generation;
-    bool operator>(const Due& o) const { return step != o.step ? step > o.step : seq > o.seq; }
+    bool operator>(const Due& o) const { return at != o.at ? at > o.at : seq > o.seq; }
   };
   using DueHeap = std::priority_queue<Due, std::vector<Due>, std::greater<>>;
 
   SeqIndex pop(DueHeap& heap, const std::vector<Sequence>& sequences) const;
   std::int64_t crossing(const KeyCap& cap, Tokens context) const;
+  Tokens tokens_to_cap() const;
+  std::int64_t dropped_by(Tokens tokens) const;
+  void gain(Tokens tokens);
+  Tokens tokens_within(std::int64_t free, Tokens limit) const;
+  Tokens tokens_within_walked(std::int64_t free, Tokens limit) const;
   std::int64_t steps_within_walked(std::int64_t free, std::int64_t limit) const;
   void settle_caps();
 
   std::vector<KeyCap> caps_;
   std::vector<BlockCounts> blocks_;  ///< by kind of KV group
   bool drops_ = false;               ///< a group drops blocks, or blocks differ in length
-  std::int64_t period_ = 1;          ///< steps after which blocks are taken and dropped as before
-  std::int64_t step_ = 0;
+  Tokens period_ = 1;                ///< tokens after which blocks are taken and dropped as before
+  Tokens clock_ = 0;
   DecodeSet set_;
   DueHeap finish_, drop_;
   std::array<StepCounts, kMaxWindows> crossings_;  ///< when sequences come to each cap, or begin a new chunk

@@ -7,8 +7,22 @@
 
 namespace orrery {
 
+namespace {
+/// Of a step planned, an engine holds slots for its first token and lookahead() more. Here a planned step
+/// takes the blocks of all tokens it brings, one at least: those count as held.
+Tokens slots_ahead(const Decoder& decoder) {
+  const TokenPace pace = decoder.pace();
+  return decoder.lookahead() + 1 - std::max<Tokens>(1, pace.tokens / pace.steps);
+}
+}  // namespace
+
 Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps)
-    : config_(std::move(config)), kv_(kv), pool_(kv_.groups(), std::move(caps)) {}
+    : config_(std::move(config)),
+      kv_(kv),
+      ahead_(slots_ahead(config_.decoder)),
+      pool_(kv_.groups(), std::move(caps), config_.decoder.pace(), ahead_) {
+  ORRERY_CHECK(config_.decoder.plain() || !kv.block_ids, "speculation keeps no block ids");
+}
 
 SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal) {
   const Tokens prompt = request.prompt_tokens;
@@ -78,7 +92,7 @@ void Scheduler::unlink(SeqIndex index) {
 }
 
 Tokens Scheduler::stored_tokens(const Sequence& seq) const {
-  return seq.state == Sequence::State::decoding ? seq.target + (pool_.step() - seq.joined) : seq.computed;
+  return seq.state == Sequence::State::decoding ? seq.target + (pool_.clock() - seq.joined) : seq.computed;
 }
 
 std::int64_t Scheduler::max_blocks(const Sequence& seq) const {
@@ -118,13 +132,14 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   const Tokens stored = stored_tokens(seq);
   if (seq.state == Sequence::State::decoding) {
     pool_.leave(seq.target, seq.joined);
-    seq.generated += pool_.step() - seq.joined;
+    seq.generated += pool_.clock() - seq.joined;
     seq.target = seq.request.prompt_tokens + seq.generated;
   } else {
     partial_.erase(std::find(partial_.begin(), partial_.end(), victim));
   }
   ++seq.generation;
   ++seq.preemptions;
+  give_back_ahead(seq, stored);
   kv_.release(seq, stored, true);
   seq.computed = 0;
   commit(seq, -1);
@@ -133,14 +148,8 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   plan.preempted.push_back(victim);
 }
 
-/// Whose the blocks are matters only to block tables.
-void Scheduler::take_decode_blocks(std::int64_t steps) {
-  if (kv_.has_block_ids()) return deal_decode_blocks(steps);
-  kv_.take(pool_.blocks_taken(steps));
-}
-
 void Scheduler::plan_decodes(BatchPlan& plan) {
-  while (pool_.size() > 0 && pool_.blocks_taken(1) > kv_.free_blocks()) preempt(choose_victim(), plan);
+  while (pool_.size() > 0 && step_blocks() > kv_.free_blocks()) preempt(choose_victim(), plan);
   plan.decode = pool_.set();
   if (pool_.size() > 0) take_decode_blocks(1);
 }
@@ -153,14 +162,16 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
     if (config_.long_prefill_token_threshold > 0)
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
     tokens = std::min(tokens, budget);
-    if (kv_.groups().needed(seq.computed, seq.computed + tokens) > kv_.free_blocks()) {
+    const bool last = seq.computed + tokens == seq.target;
+    const std::int64_t drafted = last ? blocks_ahead(seq.target) : 0;
+    if (kv_.groups().needed(seq.computed, seq.computed + tokens) + drafted > kv_.free_blocks()) {
       // In order of admission it stands behind the decode set and is the next victim itself; so vLLM stops
       // here.
       preempt(index, plan);
       break;
     }
     kv_.extend(seq, seq.computed, seq.computed + tokens);
-    const bool last = seq.computed + tokens == seq.target;
+    if (last) take_ahead(seq);
     plan.chunks.push_back({index, {tokens, seq.computed}, last});
     plan.prefill_tokens += tokens;
     seq.computed += tokens;
@@ -188,9 +199,10 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
     if (!config_.enable_chunked_prefill && tokens > budget) break;
     tokens = std::min(tokens, budget);
+    const bool last = hit.tokens + tokens == seq.target;
     const std::int64_t blocks =
         config_.reserve_full_isl ? whole() : kv_.groups().needed(hit.tokens, hit.tokens + tokens);
-    if (!fits(blocks) || !may_admit(seq)) break;
+    if (!fits(blocks + (last ? blocks_ahead(seq.target) : 0)) || !may_admit(seq)) break;
 
     waiting_.pop_front();
     kv_.admit(seq, hit, hit.tokens + tokens);
@@ -199,8 +211,11 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     seq.state = Sequence::State::prefilling;
     commit(seq, 1);
     link(index);
-    const bool last = seq.computed == seq.target;
-    if (!last) partial_.push_back(index);
+    if (last) {
+      take_ahead(seq);
+    } else {
+      partial_.push_back(index);
+    }
     plan.admitted.push_back(index);
     plan.chunks.push_back({index, {tokens, hit.tokens}, last});
     plan.prefill_tokens += tokens;
@@ -210,64 +225,9 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
 
 void Scheduler::plan_mixed(BatchPlan& plan) {
   plan_decodes(plan);
-  const Tokens budget = plan_prefills(plan, config_.max_num_batched_tokens - plan.decode.seqs);
+  const Tokens budget =
+      plan_prefills(plan, config_.max_num_batched_tokens - plan.decode.seqs * config_.decoder.queries());
   if (plan.preempted.empty()) plan_admissions(plan, budget);
-}
-
-void Scheduler::join_decodes(SeqIndex index) {
-  Sequence& seq = sequence(index);
-  seq.generated = seq.target - seq.request.prompt_tokens + 1;  // the token this chunk yields
-  const Tokens remaining = seq.request.output_tokens - seq.generated;
-  if (remaining == 0) return;
-  seq.state = Sequence::State::decoding;
-  seq.joined = pool_.step();
-  pool_.join(index, seq.generation, seq.target, remaining);
-  watch_drop(index);
-}
-
-/// Plans the decode set's next step as done: what it left behind the caps is free for the one after.
-void Scheduler::advance_decodes() {
-  const std::int64_t dropped = pool_.blocks_dropped(1);
-  pool_.advance(1);
-  std::int64_t cached = 0;
-  for (SeqIndex i = pool_.pop_dropping(sequences_); i != kNoSeq; i = pool_.pop_dropping(sequences_)) {
-    if (sequence(i).state != Sequence::State::decoding) continue;
-    cached += kv_.drop_cached(sequence(i), stored_tokens(sequence(i)));
-    watch_drop(i);
-  }
-  kv_.give_back(dropped - cached);
-}
-
-/// Cached blocks are given back one by one, when their time comes.
-void Scheduler::watch_drop(SeqIndex index) {
-  const Sequence& seq = sequence(index);
-  const Tokens next = kv_.next_cached_drop(seq);
-  if (next > 0) pool_.watch_drop(index, seq.generation, next - stored_tokens(seq));
-}
-
-/// Counts are advanced when a step is planned, not when it is done, so that the next one can be planned
-/// meanwhile.
-void Scheduler::finish(BatchPlan& plan) {
-  if (plan.decode.seqs > 0) advance_decodes();
-  for (const auto& chunk : plan.chunks)
-    kv_.drop(sequence(chunk.seq), chunk.tokens.past, sequence(chunk.seq).computed);
-  const auto drain = [&](SeqIndex index) {
-    sequence(index).state = Sequence::State::draining;
-    unlink(index);
-    plan.finishing.push_back(index);
-  };
-  for (SeqIndex i = pool_.pop_finished(sequences_); i != kNoSeq; i = pool_.pop_finished(sequences_)) {
-    Sequence& seq = sequence(i);
-    seq.computed = stored_tokens(seq);
-    pool_.leave(seq.target, seq.joined);
-    seq.generated = seq.request.output_tokens;
-    drain(i);
-  }
-  for (const auto& chunk : plan.chunks) {
-    if (!chunk.last) continue;
-    join_decodes(chunk.seq);
-    if (sequence(chunk.seq).state != Sequence::State::decoding) drain(chunk.seq);
-  }
 }
 
 void Scheduler::schedule(BatchPlan& plan) {
@@ -298,6 +258,7 @@ void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
 void Scheduler::complete(const BatchPlan& plan) {
   for (const SeqIndex index : plan.finishing) {
     Sequence& seq = sequence(index);
+    give_back_ahead(seq, seq.computed);
     kv_.release(seq, seq.computed, false);
     commit(seq, -1);
   }
@@ -314,11 +275,13 @@ void Scheduler::release_slot(SeqIndex index) {
 std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const KvConfig& kv,
                                           std::vector<KeyCap> caps) {
   if (config.max_num_seqs < 1) throw ConfigError("max_num_seqs must be at least 1");
-  if (config.max_num_batched_tokens < config.max_num_seqs) {
+  const std::int64_t queries = config.decoder.queries();
+  if (config.max_num_batched_tokens < config.max_num_seqs * queries) {
     throw ConfigError(
         "max_num_batched_tokens (" + std::to_string(config.max_num_batched_tokens) +
-            ") is smaller than max_num_seqs (" + std::to_string(config.max_num_seqs) + ")",
-        "every running sequence needs one token of the budget: raise the one or lower the other");
+            ") is smaller than max_num_seqs (" + std::to_string(config.max_num_seqs) + ")" +
+            (queries > 1 ? " times " + std::to_string(queries) + " tokens to verify" : ""),
+        "every running sequence needs its tokens of the budget: raise the one or lower the other");
   }
   if (config.scheduling_policy != "fcfs" && config.scheduling_policy != "priority") {
     throw ConfigError("unknown scheduling_policy '" + config.scheduling_policy + "'",

@@ -79,7 +79,8 @@ class Scheduler {
   std::int64_t max_blocks(const Sequence& seq) const;
   /// The most KV blocks a sequence holds on its way to `tokens` tokens.
   std::int64_t most_blocks(Tokens tokens) const {
-    return kv_.groups().most(tokens, config_.max_num_batched_tokens);
+    const Tokens drafted = ahead_ + config_.decoder.queries() - 1;
+    return kv_.groups().most(tokens + drafted, config_.max_num_batched_tokens);
   }
 
   SchedulerConfig config_;
@@ -89,17 +90,26 @@ class Scheduler {
   void preempt(SeqIndex victim, BatchPlan& plan);
   void commit(const Sequence& seq, int sign);
   SeqIndex choose_victim() const;
+  Tokens draw(const Sequence& seq) const;
+  Tokens wanted(const Sequence& seq) const;
+  std::int64_t step_blocks() const;
+  std::int64_t blocks_ahead(Tokens stored) const { return kv_.groups().needed(stored, stored + ahead_); }
+  void take_ahead(Sequence& seq);
+  void give_back_ahead(Sequence& seq, Tokens stored);
   void take_decode_blocks(std::int64_t steps);
   void deal_decode_blocks(std::int64_t steps);
   void join_decodes(SeqIndex index);
   void advance_decodes();
+  void advance_drawn(BatchPlan& plan);
   void watch_drop(SeqIndex index);
   void finish(BatchPlan& plan);
+  void finish_sequence(SeqIndex index, BatchPlan& plan);
   void link(SeqIndex index);
   void unlink(SeqIndex index);
   void wait(SeqIndex index, bool front);
   Tokens stored_tokens(const Sequence& seq) const;
 
+  Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace
   DecodePool pool_;
   std::vector<Sequence> sequences_;
   std::vector<SeqIndex> spare_;

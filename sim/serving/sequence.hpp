@@ -33,12 +33,13 @@ struct Sequence {
   enum class State : std::uint8_t { free, waiting, prefilling, decoding, draining };
 
   Request request;
-  Tokens target = 0;        ///< tokens to compute before its next token: prompt, plus generated if preempted
-  Tokens computed = 0;      ///< tokens scheduled so far while waiting or prefilling
-  Tokens generated = 0;     ///< tokens generated when it last left the decode set
-  std::int64_t joined = 0;  ///< pool step at which it joined the decode set
+  Tokens target = 0;     ///< tokens to compute before its next token: prompt, plus generated if preempted
+  Tokens computed = 0;   ///< tokens scheduled so far while waiting or prefilling
+  Tokens generated = 0;  ///< tokens generated when it last left the decode set
+  Tokens joined = 0;     ///< the pool's clock when it joined the decode set
   std::uint32_t generation = 0;  ///< tells stale heap entries of a reused slot
   State state = State::free;
+  bool holds_ahead = false;  ///< has KV blocks for drafted tokens beside its own
   KvHold hold;
   SeqIndex before = kNoSeq, after = kNoSeq;  ///< running list, in order of admission
 

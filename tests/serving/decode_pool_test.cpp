@@ -71,12 +71,12 @@ TEST_CASE("do a decode pool's aggregates equal counting every sequence, through 
     DecodePool pool(groups(block, kinds), windows);
     Plain plain;
     const auto taken = [&](std::int64_t steps) {
-      return plain.blocks(pool.step(), steps, block) * 6 + plain.blocks(pool.step(), steps, 2 * block);
+      return plain.blocks(pool.clock(), steps, block) * 6 + plain.blocks(pool.clock(), steps, 2 * block);
     };
     for (int i = 0; i < 3000; ++i) {
       if (plain.seqs.empty() || rng.uniform() < 0.4) {
         const Tokens stored = rng.uniform_int(1, 500);
-        plain.seqs.push_back({stored, pool.step(), 0});
+        plain.seqs.push_back({stored, pool.clock(), 0});
         pool.join(static_cast<SeqIndex>(i), 0, stored, std::int64_t{1} << 30);
       } else if (rng.uniform() < 0.3) {
         const auto victim =
@@ -88,12 +88,12 @@ TEST_CASE("do a decode pool's aggregates equal counting every sequence, through 
         REQUIRE(pool.blocks_taken(steps) == taken(steps));
         std::int64_t unread = 0;
         for (const auto& kind : kinds) {
-          unread += plain.unread(pool.step() + steps, kind) - plain.unread(pool.step(), kind);
+          unread += plain.unread(pool.clock() + steps, kind) - plain.unread(pool.clock(), kind);
         }
         REQUIRE(pool.blocks_dropped(steps) == unread);
         pool.advance(steps);
       }
-      REQUIRE(pool.set() == plain.set(pool.step(), windows));
+      REQUIRE(pool.set() == plain.set(pool.clock(), windows));
     }
   }
 }
@@ -153,4 +153,99 @@ TEST_CASE("with windows, how many steps fit: as many as one by one, giving back 
   }
   CHECK(ended > 300);
   CHECK(whole > 300);
+}
+
+namespace {
+/// A pool that gains tokens at a pace, sequence by sequence: what each has after every step is counted anew.
+struct PacedPlain {
+  struct Seq {
+    Tokens stored;
+  };
+  std::vector<Seq> seqs;
+  TokenPace pace;
+
+  void step() {
+    const Tokens each = pace.after(1);
+    pace = pace.advanced(1);
+    for (auto& s : seqs) s.stored += each;
+  }
+};
+}  // namespace
+
+TEST_CASE("do a paced pool's aggregates, blocks and caps equal counting every sequence, step by step?") {
+  const std::vector<KeyCap> windows = {7, {64, true}, 300};
+  for (const TokenPace pace : {TokenPace{7, 2}, TokenPace{48, 13}, TokenPace{5, 1}, TokenPace{33, 32}}) {
+    for (const int block : {1, 16}) {
+      const Tokens ahead = 6;
+      const std::vector<KvBlockGroup> kinds = {
+          {{}, false, 2, block}, {7, false, 3, block}, {300, false, 1, block}};
+      const KvGroups counts = groups(block, kinds);
+      Rng rng(static_cast<std::uint64_t>(pace.tokens + block), "paced pool");
+      DecodePool pool(counts, windows, pace, ahead);
+      PacedPlain plain{{}, pace};
+      for (int i = 0; i < 1500; ++i) {
+        if (plain.seqs.empty() || rng.uniform() < 0.2) {
+          plain.seqs.push_back({rng.uniform_int(1, 400)});
+          pool.join(static_cast<SeqIndex>(i), 0, plain.seqs.back().stored, std::int64_t{1} << 30);
+        } else if (rng.uniform() < 0.1) {
+          const auto v = static_cast<std::size_t>(rng.uniform_int(0, std::ssize(plain.seqs) - 1));
+          pool.leave(plain.seqs[v].stored, pool.clock());
+          plain.seqs.erase(plain.seqs.begin() + static_cast<std::ptrdiff_t>(v));
+        } else {
+          // A run that stops short of any event, then a step that may pass one.
+          const std::int64_t run = std::min(pool.steps_to_event() - 1, rng.uniform_int(0, 9));
+          for (const std::int64_t steps : {run, std::int64_t{1}}) {
+            if (steps < 1) continue;
+            const std::int64_t taken = pool.blocks_taken(steps);
+            std::int64_t expected = 0, behind = 0;
+            for (const auto& s : plain.seqs) expected -= counts.needed(0, s.stored + ahead);
+            for (const auto& s : plain.seqs) behind -= counts.dropped(0, s.stored);
+            for (std::int64_t k = 0; k < steps; ++k) plain.step();
+            for (const auto& s : plain.seqs) expected += counts.needed(0, s.stored + ahead);
+            for (const auto& s : plain.seqs) behind += counts.dropped(0, s.stored);
+            REQUIRE(taken == expected);
+            if (steps == run) {
+              REQUIRE(pool.blocks_dropped(steps) == behind);
+              pool.advance(steps);
+            } else {
+              REQUIRE(pool.advance_step() == behind);
+            }
+          }
+        }
+        DecodeSet expected;
+        expected.pace = plain.pace;
+        for (const auto& s : plain.seqs) {
+          ++expected.seqs, expected.context += s.stored + 1;
+          for (std::size_t w = 0; w < windows.size(); ++w) {
+            expected.windowed[w] += windows[w].of(s.stored + 1);
+            expected.growing[w] += windows[w].wraps || s.stored + 1 < windows[w].tokens;
+          }
+        }
+        REQUIRE(pool.set() == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("how many paced steps fit in the free blocks: as many as taking them one by one?") {
+  Rng rng(9, "paced steps");
+  for (int i = 0; i < 400; ++i) {
+    const TokenPace pace{rng.uniform_int(5, 20), 5};
+    std::vector<KvBlockGroup> kinds = {{{}, false, 1, 16}};
+    if (rng.uniform() < 0.5) kinds.push_back({40, false, 2, 16});
+    DecodePool pool(groups(16, kinds), {}, pace, 3);
+    const auto n = rng.uniform_int(1, 20);
+    for (std::int64_t k = 0; k < n; ++k)
+      pool.join(static_cast<SeqIndex>(k), 0, rng.uniform_int(50, 200), 1000);
+    const std::int64_t free = rng.uniform_int(0, 200),
+                       limit = std::min<std::int64_t>(pool.steps_to_event(), 60);
+    std::int64_t left = free, fit = 0;
+    DecodePool walk = pool;
+    for (; fit < limit; ++fit) {
+      const std::int64_t taken = walk.blocks_taken(1);
+      if (taken > left) break;
+      left += walk.advance_step() - taken;
+    }
+    REQUIRE(pool.steps_within(free, limit) == fit);
+  }
 }

@@ -39,9 +39,9 @@ class Records final : public Observer {
   std::vector<RequestRecord> all;
   std::int64_t tokens = 0, steps = 0;
   void on_request_done(const RequestRecord& r) override { all.push_back(r); }
-  void on_decode_run(const DecodeRun& r) override { tokens += r.seqs * r.steps, steps += r.steps; }
+  void on_decode_run(const DecodeRun& r) override { tokens += r.tokens(), steps += r.steps; }
   void on_mixed_step(const MixedStep& s) override {
-    tokens += s.decode_seqs, ++steps;
+    tokens += s.decode_seqs + s.extra_tokens, ++steps;
     for (const auto& c : s.chunks) tokens += c.last;
   }
 };
