@@ -64,7 +64,7 @@ double activation_bytes(const ModelSpec& model, const LoweringContext& ctx, cons
 Footprint footprint(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
                     const MemoryPolicy& policy, Tokens max_num_batched_tokens) {
   Footprint f;
-  f.weights = model.weight_bytes(ctx);
+  f.weights = model.weight_bytes(ctx) + policy.draft_weight_bytes;
   f.overhead = policy.non_torch_bytes + rotary_table_bytes(model, ctx) +
                activation_bytes(model, ctx, policy, max_num_batched_tokens);
   f.budget = device.memory_bytes * policy.fraction;
@@ -84,10 +84,30 @@ bool splits(const ModelSpec& model, const Shard& shard) {
   }
 }
 
+/// Layers of attention as engines without groups treat them: all keep everything.
+std::vector<KvGroup> all_full(const std::vector<KvGroup>& groups) {
+  std::vector<KvGroup> out(1);
+  for (const KvGroup& g : groups) {
+    KvGroup kept = g;
+    if (g.bytes_per_token > 0) {
+      out.front().bytes_per_token += g.kept.share * g.bytes_per_token;
+      out.front().layers += g.layers;
+      kept.bytes_per_token = 0;
+    }
+    if (kept.state_bytes > 0) out.push_back(kept);
+  }
+  return out;
+}
+
 /// The blocks that a deployment's layers share, and how many there are in `bytes`.
 KvCapacity paged(const ModelSpec& model, const LoweringContext& ctx, const MemoryPolicy& policy,
                  Tokens max_num_batched_tokens, double bytes) {
-  const KvBlocks layout = kv_blocks(model.kv_groups(ctx), policy.block_size, model.max_model_len);
+  auto kept = model.kv_groups(ctx);
+  const auto attention =
+      std::find_if(kept.begin(), kept.end(), [](const KvGroup& g) { return g.bytes_per_token > 0; });
+  if (attention != kept.end()) attention->bytes_per_token += policy.draft_kv_bytes_per_token;
+  const KvBlocks layout =
+      kv_blocks(policy.hybrid_groups ? kept : all_full(kept), policy.block_size, model.max_model_len);
   KvCapacity c;
   c.kv_bytes = bytes;
   c.chunk = max_num_batched_tokens;
@@ -182,6 +202,18 @@ std::string offer(const DeviceProfile& device, const MemoryPolicy& policy) {
 }
 
 }  // namespace
+
+bool KvCapacity::keeps_everything() const {
+  return std::all_of(groups.begin(), groups.end(), [](const KvBlockGroup& g) { return g.full(); });
+}
+
+int KvCapacity::growing_block() const {
+  double blocks_per_token = 0;
+  for (const KvBlockGroup& g : groups) {
+    if (g.full()) blocks_per_token += static_cast<double>(g.count) / g.block_size;
+  }
+  return blocks_per_token > 0 ? static_cast<int>(std::lround(1 / blocks_per_token)) : 0;
+}
 
 bool KvCapacity::holds_tokens() const {
   return std::any_of(groups.begin(), groups.end(), [](const KvBlockGroup& g) { return !g.state; });

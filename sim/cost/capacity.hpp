@@ -16,10 +16,13 @@ struct MemoryPolicy {
   double activation_bytes_fixed = 0;
   double activation_bytes_per_token = 0;  ///< times max_num_batched_tokens times hidden size
   int block_size = 16;
+  bool hybrid_groups = true;  ///< layers that keep less than everything have groups of blocks of their own
   double activation_bytes_per_token_ffn = 0;  ///< times max_num_batched_tokens times one rank's widest FFN
   double sampler_bytes_per_vocab = 0;         ///< times the vocabulary; the sampler runs after the layers,
   double sampler_bytes_per_logit = 0;  ///< times max_num_seqs times the vocabulary; so the larger counts
   std::int64_t max_num_seqs = 0;
+  double draft_weight_bytes = 0;        ///< of a model that drafts tokens, on one rank
+  double draft_kv_bytes_per_token = 0;  ///< its layers share the blocks of the target's attention
 };
 
 struct KvCapacity {
@@ -30,6 +33,10 @@ struct KvCapacity {
   std::vector<KvBlockGroup> groups{{}};  ///< that share the blocks
   Tokens chunk = 0;                      ///< new tokens of a prompt in one step, at most
 
+  /// Every layer keeps every token.
+  bool keeps_everything() const;
+  /// Tokens by which a sequence of any length grows for each further block; 0 = it does not grow for ever.
+  int growing_block() const;
   bool holds_tokens() const;  ///< false: nothing but states, so that capacity is a number of sequences
   /// Usable tokens as engines log them: as if every group kept everything. 0 where nothing is kept by token.
   std::int64_t tokens() const;

@@ -136,6 +136,10 @@ std::string load_rows(const Summary& s, const Style& style) {
   const auto limit = [](std::int64_t n) { return n > 0 ? fmt::format(" (limit {})", grouped(n)) : ""; };
   std::string kv = fmt::format("KV used p99 {}", percent(s.kv_used.p99));
   if (s.info.kv_capacity_tokens > 0) kv += fmt::format(" of {} tokens", grouped(s.info.kv_capacity_tokens));
+  if (s.info.kv_max_concurrency) {
+    kv += fmt::format(" ({} sequences of {})", grouped(*s.info.kv_max_concurrency, 1),
+                      grouped(s.info.max_model_len));
+  }
   std::string out =
       style.row("load", {fmt::format("running p99 {:.0f}{}", s.running.p99, limit(s.info.max_num_seqs)),
                          fmt::format("waiting p99 {}", grouped(s.waiting.p99, 0)), kv,

@@ -67,6 +67,10 @@ OrderedJson setup_json(const Summary& s) {
   json["gpus_per_replica"] = s.info.gpus_per_replica;
   if (s.info.max_num_seqs > 0) json["max_num_seqs"] = s.info.max_num_seqs;
   if (s.info.kv_capacity_tokens > 0) json["kv_capacity_tokens"] = s.info.kv_capacity_tokens;
+  if (s.info.kv_max_concurrency) {
+    json["max_model_len"] = s.info.max_model_len;
+    json["kv_max_concurrency"] = *s.info.kv_max_concurrency;
+  }
   return json;
 }
 

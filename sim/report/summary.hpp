@@ -84,6 +84,10 @@ struct RunInfo {
   std::optional<std::int64_t> max_concurrency;
   std::int64_t max_num_seqs = 0;        ///< per replica; 0 = unknown
   std::int64_t kv_capacity_tokens = 0;  ///< per replica; 0 = unknown
+  /// Sequences of `max_model_len` tokens that fit at once, where tokens alone do not say it: in models whose
+  /// layers keep only some of a sequence, or states.
+  std::optional<double> kv_max_concurrency;
+  std::int64_t max_model_len = 0;
   std::optional<double> usd_per_gpu_hour;
 };
 

@@ -206,7 +206,9 @@ EngineProfile read_engine_file(const std::string& path) {
   if (memory.has("fp8_weights_bring_fp8_kv")) {
     p.fp8_weights_bring_fp8_kv = sourced.boolean(memory, "fp8_weights_bring_fp8_kv", "memory.");
   }
+  const bool hybrid = !memory.has("hybrid_groups") || sourced.boolean(memory, "hybrid_groups", "memory.");
   p.memory = read_memory(sourced, memory);
+  p.memory.hybrid_groups = hybrid;
   if (const auto calibration = view.object_if("calibration")) read_calibration(sourced, *calibration, p);
   view.finish();
   p.figures = sourced.figures();

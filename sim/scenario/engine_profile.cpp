@@ -160,8 +160,8 @@ SchedulerConfig EngineProfile::scheduler_config(const EngineSettings& s, Tokens 
   return c;
 }
 
-KvConfig EngineProfile::kv_config(const EngineSettings& s, std::int64_t blocks) const {
-  return {blocks, s.block_size, s.enable_prefix_caching};
+KvConfig EngineProfile::kv_config(const EngineSettings& s, const KvCapacity& kv) const {
+  return {kv.blocks, kv.block_size, s.enable_prefix_caching, false, kv.groups};
 }
 
 FrontEnd EngineProfile::front_end() const {

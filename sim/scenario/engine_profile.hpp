@@ -89,7 +89,7 @@ struct EngineProfile {
                          const Precision& precision) const;
   MemoryPolicy memory_policy(const EngineSettings& s) const;
   SchedulerConfig scheduler_config(const EngineSettings& s, Tokens max_model_len) const;
-  KvConfig kv_config(const EngineSettings& s, std::int64_t blocks) const;
+  KvConfig kv_config(const EngineSettings& s, const KvCapacity& kv) const;
   FrontEnd front_end() const;
 };
 

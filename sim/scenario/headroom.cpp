@@ -44,13 +44,26 @@ double seconds_per_request(StepPricer& pricer, const MeanRequest& r, double budg
   return prompt_steps * mixed + (steps - prompt_steps) * decode;
 }
 
+/// Blocks that a sequence of `context` tokens holds on average, in tokens of the shortest block.
+double held_in_blocks(const KvConfig& kv, double context) {
+  double sum = 0;
+  for (const KvBlockGroup& g : kv.groups) {
+    const double kept = g.state       ? g.block_size / 2.0
+                        : g.full()    ? context
+                        : g.cap.wraps ? std::min(context, static_cast<double>(g.cap.tokens) / 2)
+                                      : std::min(context, static_cast<double>(g.cap.tokens));
+    sum += g.count * (kept + g.block_size / 2.0) * kv.block_size / g.block_size;
+  }
+  return sum > 0 ? sum : context + kv.block_size / 2.0;
+}
+
 }  // namespace
 
 double saturation_rate(StepPricer& pricer, const SchedulerConfig& scheduler, const KvConfig& kv,
                        const MeanRequest& r) {
   if (r.output_tokens < 1 || kv.blocks < 2) return 0;
   const double tokens = static_cast<double>(kv.blocks - 1) * kv.block_size;
-  const double each = r.held_tokens + r.output_tokens / 2 + kv.block_size / 2.0;
+  const double each = held_in_blocks(kv, r.held_tokens + r.output_tokens / 2);
   const auto budget = static_cast<double>(scheduler.max_num_batched_tokens);
   const double most = std::min({static_cast<double>(scheduler.max_num_seqs), tokens / each, budget - 1});
   double best = 0;

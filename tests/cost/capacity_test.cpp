@@ -187,6 +187,26 @@ TEST_CASE("is a cache smaller than one longest request refused with a length tha
                          Catch::Contains("--tensor-parallel-size 4"));
 }
 
+TEST_CASE("does an engine without groups of blocks keep everything in every layer?") {
+  auto m = dense(kLlama2_7);
+  auto windowed = m.kinds.front();
+  auto attention = std::get<AttentionParams>(windowed.mixers.front());
+  attention.pattern = AttentionPattern(1024);
+  windowed.mixers = {attention};
+  m.kinds.front().count = windowed.count = 16;
+  m.kinds.push_back(windowed);
+  auto policy = plain(0.9);
+  const auto grouped = kv_capacity(m, bf16(1), card(80), policy, 2048, 0);
+  policy.hybrid_groups = false;
+  const auto whole = kv_capacity(m, bf16(1), card(80), policy, 2048, 0);
+  CHECK(whole.keeps_everything());
+  CHECK(whole.block_bytes == 16 * 524288);  // Llama-2-7B: 524,288 bytes a token (BAS-02)
+  CHECK(!grouped.keeps_everything());
+  CHECK(grouped.block_bytes == whole.block_bytes / 2);
+  CHECK(grouped.tokens() == Approx(whole.tokens()).epsilon(1e-3));  // as logged: one pool for both groups
+  CHECK(10 * grouped.longest(1 << 20) > 19 * whole.longest(1 << 20));
+}
+
 namespace {
 
 struct LoggedServer {

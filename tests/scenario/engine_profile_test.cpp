@@ -151,7 +151,9 @@ TEST_CASE("do overridden settings reach the plan, the scheduler and the memory p
   CHECK(vllm.scheduler_config(s, 4096).max_model_len == 4096);
   CHECK(vllm.memory_policy(s).fraction == 0.8);
   CHECK(vllm.memory_policy(s).max_num_seqs == 128);
-  CHECK(vllm.kv_config(s, 1000).blocks == 1000);
+  KvCapacity kv;
+  kv.blocks = 1000;
+  CHECK(vllm.kv_config(s, kv).blocks == 1000);
   CHECK(vllm.front_end().in.value > 0);
 }
 
