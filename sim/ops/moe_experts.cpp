@@ -62,6 +62,7 @@ std::vector<RoutedExperts::Matrix> RoutedExperts::matrices(int width_parts) cons
   if (params_.lora_rank > 0) {
     const auto rank = static_cast<double>(params_.lora_rank),
                width = static_cast<double>(params_.shared_experts * params_.shared_width) / width_parts;
+    if (params_.lora_whole) return {{"adapters_a", rank, hidden_}, {"adapters_b", hidden_, rank}};
     return {{"adapters_a", ups * rank, hidden_},
             {"adapters_b", ups * width, rank},
             {"adapters_a", rank, width},

@@ -63,7 +63,8 @@ struct MoeParams {
   int groups = 1, topk_groups = 1;  ///< experts lie in groups, of which a token may choose so many
   double capacity_factor = 0;       ///< rows an expert takes, over the mean; others are dropped. 0 = all
   ExpertLoad load;
-  std::int64_t lora_rank = 0;  ///< experts are low-rank adapters of the shared experts' matrices
+  std::int64_t lora_rank = 0;  ///< experts are low-rank adapters of each of the shared experts' matrices ...
+  bool lora_whole = false;     ///< ... or of their feed-forward as a whole, from hidden to hidden
   int slots = 1;               ///< soft: mixtures per expert
   int query_heads = 1;         ///< product_key
   std::int64_t key_width = 0;  ///< product_key: both halves together
@@ -76,7 +77,8 @@ struct MoeParams {
     v("shared_gate", p.shared_gate), v("zero_experts", p.zero_experts), v("zero_share", p.zero_share);
     v("router", p.router), v("router_bias", p.router_bias), v("groups", p.groups);
     v("topk_groups", p.topk_groups), v("capacity_factor", p.capacity_factor), v("load", p.load);
-    v("lora_rank", p.lora_rank), v("slots", p.slots), v("query_heads", p.query_heads);
+    v("lora_rank", p.lora_rank), v("lora_whole", p.lora_whole), v("slots", p.slots),
+        v("query_heads", p.query_heads);
     v("key_width", p.key_width);
   }
   bool operator==(const MoeParams&) const = default;
