@@ -105,6 +105,11 @@ void push_summaries(const AttentionPattern& p, const IndexedHeads& heads, double
   out.back().role = "key_summary";
 }
 
+/// Tokens to each thing that is scored: a summary, or a block.
+double tokens_each(const AttentionPattern& p) {
+  return static_cast<double>(p.select->summaries ? p.summaries->stride : p.select->block);
+}
+
 double selected_blocks(const KeySelection& s, double context) {
   return (static_cast<double>(s.budget) + s.fraction * context) / static_cast<double>(s.block);
 }
@@ -126,13 +131,14 @@ void push_prefill_index(const AttentionPattern& p, const IndexedHeads& heads, co
   for (const PrefillChunk& chunk : batch.chunks) {
     const Tokens n = chunk.past + chunk.new_tokens;
     if (chunk.new_tokens == 0 || p.covers(n)) continue;
+    if (s.summaries && n <= s.budget * p.summaries->stride) continue;
     const auto m = static_cast<double>(chunk.new_tokens), context = static_cast<double>(n);
     const double probed = s.probe_queries > 0 ? std::min(m, static_cast<double>(s.probe_queries)) : m;
-    const double pooled = static_cast<double>(s.block) * static_cast<double>(s.query_block);
+    const double pooled = tokens_each(p) * static_cast<double>(s.query_block);
     tokens += m;
     longest = std::max(longest, context);
     queries += probed / static_cast<double>(s.query_block);
-    keys += context / static_cast<double>(s.block);
+    keys += context / tokens_each(p);
     pairs += (probed < m ? probed * context : all.pairs(chunk)) / pooled;
   }
   if (tokens == 0) return;
@@ -180,12 +186,13 @@ void push_decode_index(const AttentionPattern& p, const IndexedHeads& heads, con
   };
   switch (s.index) {
     case KeyIndex::indexer:
-      out.push_back(make_call(kIndexScoreDecode,
-                              {seqs / queries, context, wide, index.kv_heads, index.head_dim, chosen},
-                              s.index_dtype, s.index_dtype));
+      out.push_back(
+          make_call(kIndexScoreDecode,
+                    {seqs / queries, context / tokens_each(p), wide, index.kv_heads, index.head_dim, chosen},
+                    s.index_dtype, s.index_dtype));
       break;
     case KeyIndex::blocks:
-      select(context / static_cast<double>(s.block));
+      select(context / tokens_each(p));
       break;
     case KeyIndex::centroids:
     case KeyIndex::hash:  // the query's own bucket; how many there are does not depend on the set's contexts
@@ -210,8 +217,9 @@ double index_bytes_per_token(const AttentionPattern& p, const IndexedHeads& head
   const KeySelection& s = *p.select;
   const IndexedHeads index = index_heads(s, heads);
   const double element = bytes_per_element(s.index_dtype);
-  if (s.index == KeyIndex::indexer) return index.head_dim * element + (element == 1 ? 4 : 0);
-  if (s.index != KeyIndex::blocks || s.block == 1) return 0;
+  if (s.index == KeyIndex::indexer)
+    return (index.head_dim * element + (element == 1 ? 4 : 0)) / tokens_each(p);
+  if (s.index != KeyIndex::blocks || s.block == 1 || s.summaries) return 0;
   return static_cast<double>(s.vectors) * index.kv_heads * index.head_dim * element /
          static_cast<double>(s.block);
 }

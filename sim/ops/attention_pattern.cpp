@@ -168,7 +168,8 @@ double summary_pairs(const AttentionPattern& p, const PrefillChunk& chunk) {
   const KeySummaries& s = *p.summaries;
   const Tokens m = chunk.new_tokens, n = chunk.past + m;
   if (s.stride == 0) return static_cast<double>(m * std::min(s.count, n));
-  const Tokens most = s.most > 0 ? s.most : kAll;
+  const Tokens chosen = p.select && p.select->summaries ? p.select->budget : 0;
+  const Tokens limit = chosen > 0 ? chosen : s.most, most = limit > 0 ? limit : kAll;
   const Tokens skipped = s.most > 0 ? p.window + p.globals : 0;
   if (!p.causal) return static_cast<double>(m * std::min(most, std::max<Tokens>(n - skipped, 0) / s.stride));
   const auto upto =
@@ -197,7 +198,7 @@ double AttentionPattern::pairs(const PrefillChunk& chunk) const {
     all.causal = causal;
     return Positions(all, chunk).pairs();
   }
-  double sum = select ? chosen_pairs(*this, chunk) : Positions(*this, chunk).pairs();
+  double sum = chooses_tokens() ? chosen_pairs(*this, chunk) : Positions(*this, chunk).pairs();
   if (summaries) sum += summary_pairs(*this, chunk);
   return sum;
 }
@@ -211,7 +212,7 @@ Tokens AttentionPattern::keys(const PrefillChunk& chunk) const {
   const auto bounded = [&](double most) {
     return static_cast<Tokens>(std::ceil(std::min(static_cast<double>(n), most))) + extra;
   };
-  if (select) {
+  if (chooses_tokens()) {
     return select->queries ? bounded(Chosen(*this).of(static_cast<double>(n)))
                            : bounded(chosen_pairs(*this, chunk));
   }

@@ -57,9 +57,10 @@ struct KeySelection {
   KeyIndex index = KeyIndex::none;
   Tokens budget = 0;
   double fraction = 0;
-  Tokens block = 1;      ///< contiguous tokens chosen together
-  bool evicts = false;   ///< the others leave the KV cache (H2O), else it keeps all (Quest)
-  bool queries = false;  ///< the others do not query either (token pruning; MoSA)
+  Tokens block = 1;        ///< contiguous tokens chosen together
+  bool evicts = false;     ///< the others leave the KV cache (H2O), else it keeps all (Quest)
+  bool queries = false;    ///< the others do not query either (token pruning; MoSA)
+  bool summaries = false;  ///< chooses among the summaries, not the tokens (DeepSeek-V4)
 
   std::int64_t vectors = 1;      ///< blocks: summaries per block (Quest's least and greatest: 2)
   std::int64_t index_heads = 0;  ///< 0 = those of the attention
@@ -73,7 +74,8 @@ struct KeySelection {
   template <class Self, class V>
   static void visit(Self& p, V&& v) {
     v("index", p.index), v("budget", p.budget), v("fraction", p.fraction), v("block", p.block);
-    v("evicts", p.evicts), v("queries", p.queries), v("vectors", p.vectors);
+    v("evicts", p.evicts), v("queries", p.queries), v("summaries", p.summaries);
+    v("vectors", p.vectors);
     v("index_heads", p.index_heads), v("index_dim", p.index_dim), v("index_dtype", p.index_dtype);
     v("query_block", p.query_block), v("probe_queries", p.probe_queries);
     v("buckets", p.buckets), v("hashes", p.hashes);
@@ -84,7 +86,8 @@ struct KeySelection {
 /// Which keys a query of one head sees. The default is every key up to its own (all keys, not `causal`).
 /// By position it sees the union of: its surroundings (all; or a window; or its block), the first `globals`
 /// tokens, every `stride`-th key, the last `columns` of each block, `random` others; `summaries` come on top,
-/// and `select` puts chosen keys in the place of surroundings without a window. Counts are means over heads
+/// and `select` puts chosen keys in the place of surroundings without a window (chosen summaries in the place
+/// of all of them). Counts are means over heads
 /// where heads differ (offsets of dilated blocks).
 struct AttentionPattern {
   bool causal = true;
@@ -120,6 +123,7 @@ struct AttentionPattern {
   }
   bool operator==(const AttentionPattern&) const = default;
 
+  bool chooses_tokens() const { return select && !select->summaries; }
   /// Query-key pairs computed for a prompt chunk. Exact up to 2^53.
   double pairs(const PrefillChunk& chunk) const;
   /// Distinct keys those queries read; of chosen or random keys what they read at most or on average.

@@ -82,8 +82,9 @@ Terms window_terms(const AttentionPattern& p) {
   return terms;
 }
 
-/// floor(n / stride), or of the tokens beyond the window min(most, (n - window) / stride).
-Terms summary_terms(const AttentionPattern& p) {
+/// floor(n / stride), or of the tokens beyond the window min(most, (n - window) / stride); where a query
+/// chooses among them, min(budget, n / stride).
+Terms summary_terms(const AttentionPattern& p, bool read) {
   const KeySummaries& s = *p.summaries;
   Terms terms;
   if (s.stride == 0) {
@@ -91,6 +92,10 @@ Terms summary_terms(const AttentionPattern& p) {
     return terms;
   }
   const double each = 1.0 / static_cast<double>(s.stride);
+  if (read && p.select && p.select->summaries) {
+    add(terms, each, p.select->budget * s.stride);
+    return terms;
+  }
   if (s.most == 0) return {{each, kWhole}};
   const Tokens skipped = p.window + p.globals;
   add(terms, each, skipped + s.most * s.stride);
@@ -110,18 +115,20 @@ void append(Terms& to, const Terms& more) {
 
 std::vector<KeyTerm> AttentionPattern::decode_terms() const {
   if (!holds(Phase::decode)) return {{1, kWhole}};
-  Terms terms = select ? at_most(globals + window + select->budget, select->fraction) : positions(*this);
-  if (summaries) append(terms, summary_terms(*this));
+  Terms terms =
+      chooses_tokens() ? at_most(globals + window + select->budget, select->fraction) : positions(*this);
+  if (summaries) append(terms, summary_terms(*this, true));
   return sum_terms(std::move(terms));
 }
 
 std::vector<KeyTerm> AttentionPattern::resident_terms() const {
   if (!holds(Phase::decode)) return {{1, kWhole}};
-  const bool keeps_all = (select && !select->evicts && !select->queries) || stride > 0 || random > 0;
+  const bool keeps_all =
+      (chooses_tokens() && !select->evicts && !select->queries) || stride > 0 || random > 0;
   Terms terms;
   if (keeps_all) {
     terms = {{1, kWhole}};
-  } else if (select) {
+  } else if (chooses_tokens()) {
     terms = at_most(globals + window + select->budget, select->fraction);
   } else if (block > 0 && levels > 1) {  // the largest segment holds the others
     Tokens largest = block;
@@ -135,7 +142,7 @@ std::vector<KeyTerm> AttentionPattern::resident_terms() const {
   } else {
     terms = positions(*this);
   }
-  if (summaries) append(terms, summary_terms(*this));
+  if (summaries) append(terms, summary_terms(*this, false));
   return sum_terms(std::move(terms));
 }
 

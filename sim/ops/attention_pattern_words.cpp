@@ -50,6 +50,7 @@ std::string chosen(const KeySelection& s) {
   std::string what = s.budget > 0 ? tokens(s.budget) : std::string{};
   if (s.fraction > 0) what += fmt::format("{}{:g} %", what.empty() ? "" : " and ", 100 * s.fraction);
   const auto how = enum_names(s.index)[static_cast<std::size_t>(s.index)];
+  if (s.summaries) what = fmt::format("{} of them", s.budget);
   return fmt::format("{} {}{}", what, s.evicts ? "kept" : "chosen",
                      s.index == KeyIndex::none ? std::string{} : fmt::format(" by {}", how));
 }
@@ -155,6 +156,13 @@ void AttentionPattern::check(const std::string& where) const {
     check_select(*select, where);
     exclude(where, "select", true, "block, stride, random or dilation",
             block > 0 || stride > 0 || random > 0 || spread || window_growth > 0);
+  }
+  if (select && select->summaries) {
+    const bool apart = summaries && summaries->stride > 0 && summaries->most == 0;
+    if (!apart || select->budget == 0 || select->evicts || select->queries) {
+      refuse(where, "select.summaries without summaries to choose from",
+             "a budget, and summaries with a stride and no limit");
+    }
   }
   if (summaries) {
     at_least(where, "summaries.stride", summaries->stride, 0);

@@ -414,3 +414,24 @@ TEST_CASE("does a token tree have a pair for each token and ancestor, and a chai
   CHECK(tree_pairs(1000, tree) == 5 * 1000 + 8);
   CHECK(tree_pairs(1000, chain) == AttentionPattern{}.pairs({4, 1000}));
 }
+
+TEST_CASE("do summaries that a query chooses among all stay, and are read up to the budget?") {
+  // DeepSeek-V4: a window of 128, and 512 of the summaries of 4 tokens each.
+  const auto p = with([](auto& x) {
+    x.window = 128;
+    x.summaries.emplace().stride = 4;
+    x.select.emplace().budget = 512, x.select->summaries = true;
+  });
+  p.check("test");
+  for (const PrefillChunk& chunk : {PrefillChunk{3000, 0}, {100, 2000}, {1, 5000}, {700, 1800}}) {
+    double expected = 0;
+    const Tokens n = chunk.past + chunk.new_tokens;
+    for (Tokens i = chunk.past + 1; i <= n; ++i) {
+      expected += static_cast<double>(std::min<Tokens>(i, 128) + std::min<Tokens>(i / 4, 512));
+    }
+    CHECK(p.pairs(chunk) == expected);
+    CHECK(value_of(p.resident_terms(), n) == Approx(static_cast<double>(128 + n / 4)).margin(1));
+    const double read = static_cast<double>(128 + std::min<Tokens>(n / 4, 512));
+    CHECK(value_of(p.decode_terms(), n) == Approx(read).margin(1));
+  }
+}
