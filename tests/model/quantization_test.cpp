@@ -276,3 +276,49 @@ TEST_CASE("does every published checkpoint's quantisation read as its model card
     return n.find("mixers are left in bf16 in 12 layers") != std::string::npos;
   }));
 }
+
+TEST_CASE("is a quantised checkpoint as large as its authors say?", "[quantization]") {
+  REQUIRE_REFERENCE_DATA(data);
+  // gpt-oss model card (OpenAI, 2025), table 1: checkpoints of 60.8 and 12.8 GiB, experts in MXFP4.
+  const std::pair<const char*, double> published[] = {{"openai--gpt-oss-120b", 60.8},
+                                                      {"openai--gpt-oss-20b", 12.8}};
+  for (const auto& [name, gibibytes] : published) {
+    const auto model =
+        import_config(JsonDocument::load(data + "/model_configs/" + name + "_config.json"), name);
+    LoweringContext ctx;
+    ctx.precision = model.native;
+    CHECK(model.weight_bytes(ctx) / (1 << 30) == Approx(gibibytes).epsilon(0.005));
+  }
+}
+
+TEST_CASE("do identity values of a format leave every model's step bit-equal?", "[quantization]") {
+  std::vector<LinearFormat> identities(3);
+  identities[0].bits = 16;
+  identities[1].rank = 1 << 20;
+  identities[2].sparsity.keep = identities[2].sparsity.of = 4;
+  for (const auto& name : list_models()) {
+    INFO(name);
+    const ModelSpec model = load_model(name);
+    BatchShape batch;
+    batch.decode_seqs = 4, batch.decode_context = 2000;
+    batch.chunks = {{100, 28}};
+    for (const KeyCap& cap : model.caps()) batch.windowed_context.push_back(4 * cap.of(500));
+    KernelCalls dense;
+    model.lower(batch, {}, dense);
+    for (const auto& identity : identities) {
+      LoweringContext ctx;
+      ctx.precision.set_linear(identity);
+      KernelCalls calls;
+      model.lower(batch, ctx, calls);
+      const bool equal = std::equal(calls.begin(), calls.end(), dense.begin(), dense.end(),
+                                    [](const KernelCall& a, const KernelCall& b) {
+                                      return a.cls == b.cls && a.dims == b.dims && a.repeat == b.repeat &&
+                                             a.work.flops() == b.work.flops() &&
+                                             a.work.hbm_bytes() == b.work.hbm_bytes() &&
+                                             a.work.weight_bytes == b.work.weight_bytes;
+                                    });
+      CHECK(equal);
+      CHECK(model.weight_bytes(ctx) == model.weight_bytes({}));
+    }
+  }
+}
