@@ -185,6 +185,14 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
   return budget;
 }
 
+/// No fewer free blocks than these admit `seq`, which wants `wanted` beside its hit now, even if less and less
+/// of the hit remains. What policies ask for besides is no less than the prompt whole.
+std::int64_t Scheduler::enough_blocks(const Sequence& seq, Tokens hit, std::int64_t wanted) const {
+  if (wanted <= kv_.free_blocks()) return std::min(wanted, most_blocks(seq.target));
+  if (!config_.reserve_full_isl || hit == 0) return wanted;
+  return most_blocks(seq.target) - kv_.groups().most(hit, 0);
+}
+
 void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
   while (!waiting_.empty() && budget > 0 && running_ < config_.max_num_seqs) {
     const SeqIndex index = waiting_.front();
@@ -202,7 +210,10 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     const bool last = hit.tokens + tokens == seq.target;
     const std::int64_t blocks =
         config_.reserve_full_isl ? whole() : kv_.groups().needed(hit.tokens, hit.tokens + tokens);
-    if (!fits(blocks + (last ? blocks_ahead(seq.target) : 0)) || !may_admit(seq)) break;
+    if (!fits(blocks + (last ? blocks_ahead(seq.target) : 0)) || !may_admit(seq)) {
+      enough_blocks_ = enough_blocks(seq, hit.tokens, blocks);
+      break;
+    }
 
     waiting_.pop_front();
     kv_.admit(seq, hit, hit.tokens + tokens);
@@ -232,6 +243,7 @@ void Scheduler::plan_mixed(BatchPlan& plan) {
 
 void Scheduler::schedule(BatchPlan& plan) {
   plan.clear();
+  enough_blocks_ = kPlenty;
   decide(plan);
   finish(plan);
 }
@@ -241,8 +253,11 @@ std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
     return 0;
   if (pool_.set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
-  if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
-  return pool_.steps_within(kv_.free_blocks(), pool_.steps_to_event());
+  const bool may_unblock = !blocked_stays_blocked() || pool_.drops();  // blocks behind caps come back
+  if (!waiting_.empty() && (!latest.preempted.empty() || may_unblock)) return 0;
+  const std::int64_t free = kv_.free_blocks();
+  const std::int64_t steps = pool_.steps_within(free, pool_.steps_to_event());
+  return waiting_.empty() ? steps : pool_.steps_below(enough_blocks_, free, steps);
 }
 
 void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
