@@ -133,6 +133,7 @@ DType fit_to_device(DType weight, DType compute, DType activation, const DeviceP
 }
 
 void fit_to_device(Precision& p, const DeviceProfile& device, std::vector<std::string>& warnings) {
+  for (const Module module : kEveryModule) p.linear(module).check();
   p.compute = fit_to_device(p.weight, p.compute, p.activation, device, warnings);
   for (auto& apart : p.apart) {
     if (apart) apart->compute = fit_to_device(apart->weight, apart->compute, p.activation, device, warnings);

@@ -72,7 +72,8 @@ void add_engine_settings(std::vector<Setting>& out) {
   const ValueRange positive{1, kNoLimit};
   add("dtype", "auto|bfloat16|float16", "activations, and weights that are not quantised",
       ORRERY_MEMBER(dtype));
-  add("quantization", "METHOD", "none, fp8, int8, awq, gptq (default: as the checkpoint says)",
+  add("quantization", "METHOD",
+      "none, fp8, int8, awq, gptq, mxfp4, nvfp4, ... (default: as the checkpoint says)",
       ORRERY_MEMBER(quantization));
   add("kv_cache_dtype", "DTYPE", "auto, bfloat16, float16, fp8", ORRERY_MEMBER(kv_cache_dtype));
   add("max_model_len", "N", "longest prompt and answer together (default: the model's)",
