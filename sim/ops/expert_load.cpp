@@ -53,52 +53,50 @@ std::vector<double> chances_of(const MoeParams& params, const std::vector<double
   return chances_summing_to(k, weights, [](double x) { return -std::expm1(-x); });
 }
 
-/// A count of rows as a table: P(count <= first + i). Binomial with the given mean and variance (Poisson when
-/// they are equal), normal with its first Edgeworth term where the mean is large.
-struct CountTable {
-  CountTable(double mean, double variance) {
-    const double sd = std::sqrt(variance);
-    if (variance <= 1e-12 * mean) {
-      first = std::llround(mean), below = {1.0};
-    } else if (mean > kNormalFrom) {
-      first = static_cast<std::int64_t>(std::floor(mean - 9 * sd));
-      const auto last = static_cast<std::int64_t>(std::ceil(mean + 9 * sd));
-      const double skewness = (2 * variance / mean - 1) / sd;  // (1 - 2p) / sd of a binomial
-      for (std::int64_t x = first; x <= last; ++x) {
-        const double z = (static_cast<double>(x) + 0.5 - mean) / sd;
-        const double density = std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
-        below.push_back(std::clamp(
-            0.5 * std::erfc(-z / std::numbers::sqrt2) - skewness / 6 * (z * z - 1) * density, 0.0, 1.0));
-      }
-    } else {
-      tabulate(mean, variance);
-    }
+/// How many rows there are, with a given mean and variance: binomial (Poisson when they are equal), as a
+/// table; where the mean is large normal with its first Edgeworth term.
+class RowCount {
+ public:
+  RowCount(double mean, double variance)
+      : mean_(mean),
+        sd_(std::sqrt(variance)),
+        skewness_(variance > 0 ? (2 * variance / mean - 1) / sd_ : 0) {  // (1 - 2p) / sd of a binomial
+    const bool certain = variance <= 1e-12 * mean;
+    if (!certain && mean <= kNormalFrom) tabulate(1 - variance / mean);
+    if (certain || (mean <= kNormalFrom && below_.empty())) sd_ = 0;
   }
+  /// P(count <= x).
   double cdf(std::int64_t x) const {
-    if (x < first) return 0;
-    const auto i = static_cast<std::size_t>(x - first);
-    return i < below.size() ? below[i] : 1;
+    if (!below_.empty()) {
+      return x < 0 ? 0 : x <= last() ? below_[static_cast<std::size_t>(x)] : 1;
+    }
+    if (sd_ == 0) return x >= std::llround(mean_) ? 1 : 0;
+    const double z = (static_cast<double>(x) + 0.5 - mean_) / sd_;
+    const double density = std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
+    return std::clamp(0.5 * std::erfc(-z / std::numbers::sqrt2) - skewness_ / 6 * (z * z - 1) * density, 0.0,
+                      1.0);
   }
-  std::int64_t last() const { return first + static_cast<std::int64_t>(below.size()) - 1; }
-
-  std::int64_t first = 0;
-  std::vector<double> below;
+  /// Counts between which nearly all of it lies.
+  std::int64_t first() const { return below_.empty() ? std::llround(std::max(mean_ - 9 * sd_, 0.0)) : 0; }
+  std::int64_t last() const {
+    return below_.empty() ? std::llround(mean_ + 9 * sd_) : static_cast<std::int64_t>(below_.size()) - 1;
+  }
 
  private:
   static constexpr double kNormalFrom = 200;
-  void tabulate(double mean, double variance) {
-    const double p = std::max(1 - variance / mean, 0.0), trials = p > 1e-9 ? mean / p : 0;
-    double chance = trials > 0 ? std::exp(trials * std::log1p(-p)) : std::exp(-mean), sum = 0;
-    const double most = mean + 12 * std::sqrt(variance) + 20;
+  void tabulate(double p) {
+    const double trials = p > 1e-9 ? mean_ / p : 0, most = mean_ + 12 * sd_ + 20;
+    double chance = trials > 0 ? std::exp(trials * std::log1p(-p)) : std::exp(-mean_), sum = 0;
     for (double x = 0; x < most && chance > 0; ++x) {
-      sum += chance, below.push_back(std::min(sum, 1.0));
-      chance *= trials > 0 ? std::max(trials - x, 0.0) / (x + 1) * p / (1 - p) : mean / (x + 1);
+      sum += chance, below_.push_back(std::min(sum, 1.0));
+      chance *= trials > 0 ? std::max(trials - x, 0.0) / (x + 1) * p / (1 - p) : mean_ / (x + 1);
     }
-    if (below.empty()) first = std::llround(mean), below = {1.0};
   }
+  double mean_, sd_, skewness_;
+  std::vector<double> below_;
 };
 
-CountTable rows_of_expert(double chance, double tokens) {
+RowCount rows_of_expert(double chance, double tokens) {
   return {tokens * chance, tokens * chance * (1 - chance)};
 }
 
@@ -148,22 +146,21 @@ double kept_share(const std::vector<double>& chances, double tokens, double capa
   const double rows = tokens * total(chances);
   if (rows <= 0) return 1;
   const auto limit = static_cast<std::int64_t>(std::floor(capacity));
-  return std::min(1.0, sum_over(chances, [&](double q) {
-                         const auto table = rows_of_expert(q, tokens);
-                         double kept = 0;  // E[min(X, c)] = sum over x < c of P(X > x)
-                         for (std::int64_t x = std::min(table.first, limit); x < limit; ++x)
-                           kept += 1 - table.cdf(x);
-                         return kept +
-                                static_cast<double>(std::max<std::int64_t>(0, std::min(table.first, limit)));
-                       }) / rows);
+  return std::min(
+      1.0, sum_over(chances, [&](double q) {
+             const auto count = rows_of_expert(q, tokens);
+             double kept = 0;  // E[min(X, c)] = sum over x < c of P(X > x)
+             for (std::int64_t x = std::min(count.first(), limit); x < limit; ++x) kept += 1 - count.cdf(x);
+             return kept + static_cast<double>(std::max<std::int64_t>(0, std::min(count.first(), limit)));
+           }) / rows);
 }
 
 double padded_rows(const std::vector<double>& chances, double tokens, int tile) {
   if (tile <= 1) return tokens * total(chances);
   return sum_over(chances, [&](double q) {
-    const auto table = rows_of_expert(q, tokens);
+    const auto count = rows_of_expert(q, tokens);
     double tiles = 0;  // E[ceil(X / t)] = sum over j of P(X > j t)
-    for (std::int64_t x = 0; x <= table.last(); x += tile) tiles += 1 - table.cdf(x);
+    for (std::int64_t x = 0; x <= count.last(); x += tile) tiles += 1 - count.cdf(x);
     return tiles * tile;
   });
 }
@@ -214,18 +211,20 @@ double slowest_rows(const std::vector<ExpertRank>& placed, double tokens) {
   }
   const double most = ranks.rbegin()->first.first;
   if (placed.size() == 1 || most <= 0) return most;
-  std::vector<std::pair<CountTable, int>> tables;
+  std::vector<std::pair<RowCount, int>> counts;
   std::int64_t first = 0, last = 0;
-  for (const auto& [moments, count] : ranks) {
+  for (const auto& [moments, n] : ranks) {
     if (moments.first <= 0) continue;
-    tables.emplace_back(CountTable(moments.first, moments.second), count);
-    first = std::max(first, tables.back().first.first), last = std::max(last, tables.back().first.last());
+    counts.emplace_back(RowCount(moments.first, moments.second), n);
+    first = std::max(first, counts.back().first.first()), last = std::max(last, counts.back().first.last());
   }
-  double sum = static_cast<double>(first);
-  for (std::int64_t x = first; x <= last; ++x) {
+  // E[max] = sum of P(max > x), by the middles of up to 400 stretches.
+  const std::int64_t stretch = (last - first) / 400 + 1;
+  auto sum = static_cast<double>(first);
+  for (std::int64_t x = first; x <= last; x += stretch) {
     double all_below = 1;
-    for (const auto& [table, count] : tables) all_below *= std::pow(table.cdf(x), count);
-    sum += 1 - all_below;
+    for (const auto& [count, n] : counts) all_below *= std::pow(count.cdf(x + stretch / 2), n);
+    sum += static_cast<double>(stretch) * (1 - all_below);
   }
   return std::max({sum, most, std::min(1.0, tokens)});
 }
