@@ -40,9 +40,7 @@ void StatePrefill::lower(const BatchShape& batch, const LoweringContext& ctx, Ke
       return;
     }
     case StateAlgorithm::fft:
-      // Over all inputs so far; with a state that stands for the past, over the new ones.
-      for (const auto& c : batch.chunks)
-        if (c.new_tokens > 0) rule.filter(c.new_tokens + (p_.state > 0 ? 0 : c.past));
+      rule.filter(batch.chunks);
       return;
     default:
       rule.prompt(tokens, seqs, bits / tokens);

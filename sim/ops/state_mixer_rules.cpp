@@ -230,10 +230,24 @@ void RuleLowering::prompt(double tokens, double seqs, double live) const {
   if (p.levels && live > 1) read_levels_prompt(call, tokens, live);
 }
 
-/// Padded to a power of two, as FFTs run.
-void RuleLowering::filter(Tokens length) const {
-  const auto padded = std::bit_ceil(static_cast<std::uint64_t>(length));
-  push(kLongConvolution, {1, s.channels, static_cast<double>(padded)});
+/// Over all inputs so far of each prompt; with a state that stands for the past, over the new ones. Each is
+/// padded to a power of two, as FFTs run; all share the filter's spectrum.
+void RuleLowering::filter(std::span<const PrefillChunk> chunks) const {
+  double seqs = 0, longest = 0;
+  Work sum;
+  for (const auto& chunk : chunks) {
+    if (chunk.new_tokens == 0) continue;
+    const Tokens length = chunk.new_tokens + (p.state > 0 ? 0 : chunk.past);
+    const auto padded = static_cast<double>(std::bit_ceil(static_cast<std::uint64_t>(length)));
+    const Work one = kLongConvolution.work({1, s.channels, padded}, ctx_.precision.activation, p.state_dtype);
+    sum += one;
+    sum.hbm_read_bytes -= one.weight_bytes;
+    seqs += 1, longest = std::max(longest, padded);
+  }
+  KernelCall& call = push(kLongConvolution, {seqs, s.channels, longest});
+  sum.weight_bytes = call.work.weight_bytes;
+  sum.hbm_read_bytes += sum.weight_bytes;
+  call.work = sum;
 }
 
 }  // namespace orrery

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <span>
+
 #include "ops/state_mixer.hpp"
 
 namespace orrery {
@@ -22,8 +24,8 @@ class RuleLowering {
   /// `tokens` of `seqs` prompts at once. `live`: mean number of states beside the running chunk's that a
   /// token reads (levels).
   void prompt(double tokens, double seqs, double live) const;
-  /// A filter over one prompt of `length` inputs.
-  void filter(Tokens length) const;
+  /// A filter over prompts in one launch, by the FFT.
+  void filter(std::span<const PrefillChunk> chunks) const;
 
   const StateParams& p;
   const StateSizes s;
