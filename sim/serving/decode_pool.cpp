@@ -150,6 +150,22 @@ std::int64_t DecodePool::steps_within_walked(std::int64_t free, std::int64_t lim
   return limit;
 }
 
+/// A period never gives back more than it takes, so that one is enough to walk.
+std::int64_t DecodePool::steps_below(std::int64_t enough, std::int64_t free, std::int64_t limit) const {
+  if (!drops_) return limit;
+  const bool one_each = set_.pace.tokens == set_.pace.steps;
+  TokenPace pace = set_.pace;
+  Tokens at = clock_;
+  for (std::int64_t steps = 0; steps < (one_each ? std::min(limit, period_) : limit); ++steps) {
+    if (free >= enough) return steps;
+    for (Tokens left = pace.after(1); left > 0; --left, ++at) {
+      for (const auto& b : blocks_) free += b.dropped_at(at) - b.taken_at(at);
+    }
+    pace = pace.advanced(1);
+  }
+  return limit;
+}
+
 Tokens DecodePool::tokens_within(std::int64_t free, Tokens limit) const {
   const BlockCounts& blocks = blocks_.front();
   const std::int64_t each = set_.seqs * blocks.group().count;  // in as many tokens as a block holds

@@ -25,7 +25,6 @@ class DecodePool {
   Tokens clock() const { return clock_; }
   const DecodeSet& set() const { return set_; }
   std::int64_t size() const { return set_.seqs; }
-  bool drops() const { return drops_; }  ///< free blocks may grow in number while the set steps
 
   /// Joins with `stored` tokens in the KV cache, to compute `remaining` > 0 more tokens.
   void join(SeqIndex seq, std::uint32_t generation, Tokens stored, Tokens remaining);
@@ -53,8 +52,8 @@ class DecodePool {
   /// The most steps whose blocks fit in `free`, each in its turn; at most `limit`, which keeps to
   /// steps_to_event().
   std::int64_t steps_within(std::int64_t free, std::int64_t limit) const;
-  /// The most steps, at most `limit`, of which each begins with fewer than `enough` blocks free, `free` being so
-  /// now. All, where nothing is given back meanwhile.
+  /// The most steps, at most `limit`, of which each begins with fewer than `enough` blocks free, `free` being
+  /// so now. All, where nothing is given back meanwhile.
   std::int64_t steps_below(std::int64_t enough, std::int64_t free, std::int64_t limit) const;
   /// Steps until the first sequence has planned its last token, comes to a cap, or is to be handed out.
   std::int64_t steps_to_event() const;

@@ -185,8 +185,8 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
   return budget;
 }
 
-/// No fewer free blocks than these admit `seq`, which wants `wanted` beside its hit now, even if less and less
-/// of the hit remains. What policies ask for besides is no less than the prompt whole.
+/// No fewer free blocks than these admit `seq`, which wants `wanted` beside its hit now, even if less and
+/// less of the hit remains. What policies ask for besides is no less than the prompt whole.
 std::int64_t Scheduler::enough_blocks(const Sequence& seq, Tokens hit, std::int64_t wanted) const {
   if (wanted <= kv_.free_blocks()) return std::min(wanted, most_blocks(seq.target));
   if (!config_.reserve_full_isl || hit == 0) return wanted;
@@ -253,8 +253,7 @@ std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
     return 0;
   if (pool_.set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
-  const bool may_unblock = !blocked_stays_blocked() || pool_.drops();  // blocks behind caps come back
-  if (!waiting_.empty() && (!latest.preempted.empty() || may_unblock)) return 0;
+  if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
   const std::int64_t free = kv_.free_blocks();
   const std::int64_t steps = pool_.steps_within(free, pool_.steps_to_event());
   return waiting_.empty() ? steps : pool_.steps_below(enough_blocks_, free, steps);

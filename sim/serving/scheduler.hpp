@@ -89,6 +89,7 @@ class Scheduler {
  private:
   void preempt(SeqIndex victim, BatchPlan& plan);
   void commit(const Sequence& seq, int sign);
+  std::int64_t enough_blocks(const Sequence& seq, Tokens hit, std::int64_t wanted) const;
   SeqIndex choose_victim() const;
   Tokens draw(const Sequence& seq) const;
   Tokens wanted(const Sequence& seq) const;
@@ -110,6 +111,8 @@ class Scheduler {
   Tokens stored_tokens(const Sequence& seq) const;
 
   Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace
+  static constexpr std::int64_t kPlenty = std::int64_t{1} << 60;
+
   DecodePool pool_;
   std::vector<Sequence> sequences_;
   std::vector<SeqIndex> spare_;
@@ -118,7 +121,9 @@ class Scheduler {
   SeqIndex first_ = kNoSeq, last_ = kNoSeq;
   std::int64_t running_ = 0;  ///< the finishing included until they are completed
   std::int64_t committed_blocks_ = 0;
-  Tokens committed_tokens_ = 0;  ///< prompt and output of the admitted, summed
+  std::int64_t enough_blocks_ = kPlenty;  ///< with fewer free than that, who was not admitted for want of
+                                          ///< blocks cannot be either; kPlenty = blocks were not the reason
+  Tokens committed_tokens_ = 0;           ///< prompt and output of the admitted, summed
 };
 
 struct Schedulers {

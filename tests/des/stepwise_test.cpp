@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/rng.hpp"
+#include "serving/kv_groups.hpp"
 #include "serving/router.hpp"
 #include "support/fake_engine.hpp"
 
@@ -74,15 +75,55 @@ std::vector<Request> random_requests(Rng& rng, int n, double rate, bool prefixes
   return out;
 }
 
+/// A model whose layers read everything, a window, and a chunk.
+ModelSpec capped_model() {
+  ModelSpec model = load_model("gemma-2-9b");  // windows that sequences do cross
+  AttentionPattern chunk;
+  chunk.block = 256;
+  const auto layers = model.kinds.front();
+  model.kinds.clear();
+  for (const AttentionPattern& pattern :
+       {AttentionPattern(300), AttentionPattern(450), chunk, AttentionPattern()}) {
+    auto kind = layers;
+    auto attention = std::get<AttentionParams>(layers.mixers.front());
+    attention.pattern = pattern;
+    kind.mixers = {attention};
+    kind.count = 10;
+    model.kinds.push_back(kind);
+  }
+  for (std::size_t i = 0; i < model.pattern.size(); ++i) model.pattern[i] = static_cast<int>(i % 4);
+  return model;
+}
+
+/// What an engine keeps of such models, of others with states, and of states alone.
+std::vector<KvBlockGroup> random_groups(Rng& rng) {
+  const std::vector<std::vector<KvBlockGroup>> kinds = {
+      {},
+      {{{}, false, 1, 16}, {300, false, 1, 16}},
+      {{{}, false, 1, 16}, {450, false, 2, 16}, {{256, true}, false, 1, 16}},
+      {{300, false, 1, 16}},
+      {{{256, true}, false, 2, 16}, {70, false, 1, 16}},
+      {{{}, false, 1, 32}, {300, false, 2, 16}},
+      {{{}, false, 1, 48}, {{}, true, 3, 4096}},
+      {{{}, true, 1, 4096}},
+  };
+  return kinds[static_cast<std::size_t>(rng.uniform_int(0, std::ssize(kinds) - 1))];
+}
+
+/// Blocks for at least one of the longest requests, and at most some dozens of them.
+std::int64_t random_blocks(Rng& rng, const ReplicaConfig& replica) {
+  KvConfig one = replica.kv;
+  const std::int64_t least = KvGroups(one).most(3300, replica.scheduler.max_num_batched_tokens) + 3;
+  return rng.uniform_int(least, rng.uniform() < 0.5 ? 2 * least : 20 * least);
+}
+
 }  // namespace
 
 TEST_CASE("does the fast path equal one step at a time, bit for bit, in random scenarios?") {
   const ModelSpec plain = load_model("llama-3.1-8b");
-  ModelSpec windowed = load_model("gemma-2-9b");  // two kinds of layers; windows that sequences do cross
-  windowed.kinds[0].attention.window = 300;
-  windowed.kinds[1].attention.window = 450;
-  std::int64_t preemptions = 0, hits = 0;
-  for (std::uint64_t seed = 0; seed < 120; ++seed) {
+  const ModelSpec capped = capped_model();
+  std::int64_t preemptions = 0, hits = 0, grouped_preemptions = 0, grouped_hits = 0;
+  for (std::uint64_t seed = 0; seed < 240; ++seed) {
     Rng rng(seed, "scenario");
     ReplicaConfig replica;
     replica.scheduler.scheduler = seed % 5 == 3 ? "sglang" : seed % 5 == 4 ? "trtllm" : "vllm-v1";
@@ -95,7 +136,9 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
     replica.scheduler.reserve_full_isl = rng.uniform() < 0.5;
     replica.scheduler.scheduling_policy = rng.uniform() < 0.3 ? "priority" : "fcfs";
     if (rng.uniform() < 0.2) replica.scheduler.long_prefill_token_threshold = 100;
-    replica.kv = {rng.uniform_int(210, rng.uniform() < 0.5 ? 400 : 4000), 16, rng.uniform() < 0.7};
+    replica.kv = {0, 16, rng.uniform() < 0.7};
+    replica.kv.groups = random_groups(rng);
+    replica.kv.blocks = random_blocks(rng, replica);
     replica.front_end = {ps_from_ms(rng.uniform(0, 5)), Ps(rng.uniform_int(0, 1000000)), ps_from_ms(2)};
     KernelPlan plan;
     plan.graph_sizes = vllm_graph_sizes(128);
@@ -103,7 +146,7 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
     plan.host_per_step = Seconds(rng.uniform() < 0.5 ? 0.0 : 12e-3);
     plan.host_per_seq = Seconds(rng.uniform() < 0.5 ? 0.0 : 50e-6);
     plan.host_exposed = Seconds(0.5e-3);
-    replica.pricer = test::pricer(rng.uniform() < 0.4 ? windowed : plain, plan);
+    replica.pricer = test::pricer(rng.uniform() < 0.4 ? capped : plain, plan);
     ClusterConfig cluster;
     cluster.replicas.assign(static_cast<std::size_t>(rng.uniform_int(1, 3)), replica);
     const auto routers = Registry<Routers>::names();
@@ -117,6 +160,10 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
     require_equal(fast, slow);
     preemptions += fast.result.preemptions;
     hits += fast.result.prefix_hit_tokens;
+    if (replica.kv.groups.size() > 1) {
+      grouped_preemptions += fast.result.preemptions;
+      grouped_hits += fast.result.prefix_hit_tokens;
+    }
 
     std::int64_t outputs = 0;
     for (const auto& r : fast.records) outputs += r.failure ? 0 : r.output_tokens;
@@ -125,4 +172,6 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
   }
   CHECK(preemptions > 100);  // the scenarios do reach the hard cases
   CHECK(hits > 1000);
+  CHECK(grouped_preemptions > 100);
+  CHECK(grouped_hits > 1000);
 }
