@@ -30,8 +30,9 @@ const Expected kDeepSeekV32{671.88, 38.40 - 129280 * 7168e-9, 78324};
 const Expected kKimiK2{1026.4, 32.86 - 163840 * 7168e-9, 70272};
 const Expected kGlm5{743.91, 41.78 - 154880 * 6144e-9, 100152};
 const Expected kMiniMaxM2{228.69, 0, 62 * 4096};
-// "284 B parameters, 13 B activated"; 21 layers keep a key of 512 for 4 tokens, 20 one for 128.
-const Expected kDeepSeekV4{284.3, 0, 21 * 1024 / 4.0 + 20 * 1024 / 128.0};
+// "284 B parameters, 13 B activated"; 21 layers keep a key of 512 and an index key of 132 bytes for 4 tokens,
+// 20 a key for 128.
+const Expected kDeepSeekV4{284.3, 0, 21 * (1024 + 132) / 4.0 + 20 * 1024 / 128.0};
 const Expected kNano{31.58, 3.58 - 131072 * 2688e-9, 6144}, kSuper{120.67, 12.77 - 131072 * 4096e-9, 8192};
 // "25.2 B in total, 3.8 B active" of the language model; 5 full layers of 2 x 2 heads of 512.
 const Expected kGemma4{25.2, 0, 20480};

@@ -78,6 +78,8 @@ char letter(const Mixer& mixer) {
     case StateRule::vector_gate:
     case StateRule::slots:
       return 'G';
+    case StateRule::convolution:
+      return 'C';
     default:
       return 'R';
   }

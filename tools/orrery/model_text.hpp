@@ -12,8 +12,8 @@ namespace orrery {
 std::string layer_text(const LayerKind& kind);
 
 /// A short word for each of a model's kinds, distinct: a letter for each mixer (A full attention, W windowed
-/// or in chunks, S of chosen keys, L latent, M state space, D delta rule, G linear attention, R recurrence; F
-/// and E a feed-forward alone), '*' for experts, a number where kinds share the rest.
+/// or in chunks, S of chosen keys, L latent, M state space, D delta rule, G linear attention, R recurrence, C
+/// convolution; F and E a feed-forward alone), '*' for experts, a number where kinds share the rest.
 std::vector<std::string> layer_words(const ModelSpec& model);
 
 /// The layers in order, what repeats written once: {"4 x  M M* M M* A M* M M*"}.
