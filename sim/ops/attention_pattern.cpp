@@ -172,12 +172,12 @@ double summary_pairs(const AttentionPattern& p, const PrefillChunk& chunk) {
   const Tokens limit = chosen > 0 ? chosen : s.most, most = limit > 0 ? limit : kAll;
   const Tokens skipped = s.most > 0 ? p.window + p.globals : 0;
   if (!p.causal) return static_cast<double>(m * std::min(most, std::max<Tokens>(n - skipped, 0) / s.stride));
-  const auto upto =
-      [&](Tokens last) {  // sum over contexts 1 .. last of min(most, (context - skipped) / stride)
-        const Tokens covered = std::max<Tokens>(last - skipped, 0) + 1;  // contexts from `skipped` on
-        const Tokens growing = s.most > 0 ? std::min(covered, most * s.stride) : covered;
-        return sum_floor(growing, s.stride) + (covered - growing) * (s.most > 0 ? most : 0);
-      };
+  // Sum over contexts 1 .. last of min(most, (context - skipped) / stride).
+  const auto upto = [&](Tokens last) {
+    const Tokens covered = std::max<Tokens>(last - skipped, 0) + 1;  // contexts from `skipped` on
+    const Tokens growing = limit > 0 ? std::min(covered, limit * s.stride) : covered;
+    return sum_floor(growing, s.stride) + (covered - growing) * limit;
+  };
   return static_cast<double>(upto(n) - upto(chunk.past));
 }
 

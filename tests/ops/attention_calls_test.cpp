@@ -2,7 +2,6 @@
 
 #include <catch2/catch.hpp>
 
-#include "base/error.hpp"
 #include "ops/attention.hpp"
 #include "ops/attention_index.hpp"
 #include "ops/attention_merge.hpp"
@@ -284,24 +283,4 @@ TEST_CASE("does a decode split over its keys end in a merge of the parts?") {
   REQUIRE(calls.size() == 2);
   CHECK(calls[1].cls == &kAttentionMerge);
   CHECK(calls[1].dims == KernelClass::Dims{2 * 32, 8, 128});
-}
-
-TEST_CASE("are contradictory sizes refused, naming the field?") {
-  const auto refused = [](AttentionSizes s, const std::string& word) {
-    try {
-      s.check("attention");
-    } catch (const ConfigError& e) {
-      return std::string(e.what()).find(word) != std::string::npos;
-    }
-    return false;
-  };
-  AttentionSizes s = sizes();
-  CHECK_FALSE(refused(s, ""));
-  s.kv_heads = 5;
-  CHECK(refused(s, "kv_heads"));
-  s = sizes(), s.active_heads = 33;
-  CHECK(refused(s, "active_heads"));
-  s = sizes(), s.mix = {{0.5, {}}};
-  CHECK(refused(s, "mix"));
-  CHECK_THROWS_AS(DecodeAttention(sizes(AttentionPattern(777)), kCaps), InternalError);
 }

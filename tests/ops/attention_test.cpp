@@ -118,3 +118,23 @@ TEST_CASE("does a batch without prompts or without decodes launch no such attent
   DecodeAttention(kGqa, 0).lower({}, {}, calls);
   CHECK(calls.empty());
 }
+
+TEST_CASE("are contradictory sizes refused, naming the field?") {
+  const auto refused = [](AttentionSizes s, const std::string& word) {
+    try {
+      s.check("attention");
+    } catch (const ConfigError& e) {
+      return std::string(e.what()).find(word) != std::string::npos;
+    }
+    return false;
+  };
+  AttentionSizes s = kGqa;
+  CHECK_FALSE(refused(s, ""));
+  s.kv_heads = 5;
+  CHECK(refused(s, "kv_heads"));
+  s = kGqa, s.active_heads = 33;
+  CHECK(refused(s, "active_heads"));
+  s = kGqa, s.mix = {{0.5, {}}};
+  CHECK(refused(s, "mix"));
+  CHECK_THROWS_AS(DecodeAttention({32, 8, 128, 777}, std::vector<KeyCap>{KeyCap(512)}), InternalError);
+}
