@@ -278,7 +278,8 @@ constexpr M kPlotted[] = {M::tpot, M::ttft, M::throughput};
 
 }  // namespace
 
-std::string accuracy_page(const std::vector<ServerRow>& all, const std::string& why) {
+std::string accuracy_page(const std::vector<ServerRow>& all, const std::string& why,
+                          const std::string& more) {
   Rows rows, skipped;
   for (const auto& row : all) (row.skipped.empty() ? rows : skipped).push_back(&row);
   const Rows held_out = pick(rows, [](const ServerRow& r) { return !r.fitted && r.doubt.empty(); });
@@ -303,6 +304,7 @@ std::string accuracy_page(const std::vector<ServerRow>& all, const std::string& 
         label(m), base);
   }
   out += by_server(rows) + bias(held_out) + coverage(held_out) + fitted_values(rows);
+  out += more;
   if (!skipped.empty()) out += skipped_rows(skipped);
   return out + row_tables(all);
 }
@@ -317,7 +319,8 @@ void write(const std::filesystem::path& path, const std::string& text) {
 
 }  // namespace
 
-void write_accuracy_report(const std::vector<ServerRow>& rows, const std::string& folder) {
+void write_accuracy_report(const std::vector<ServerRow>& rows, const std::string& folder,
+                           const std::string& more) {
   const auto plots = std::filesystem::path(folder) / "accuracy";
   std::error_code failed;
   std::filesystem::create_directories(plots, failed);
@@ -329,7 +332,7 @@ void write_accuracy_report(const std::vector<ServerRow>& rows, const std::string
   }
   std::ifstream in(plots / "why.md", std::ios::binary);
   const std::string why{std::istreambuf_iterator<char>(in), {}};
-  write(std::filesystem::path(folder) / "accuracy.md", accuracy_page(rows, why));
+  write(std::filesystem::path(folder) / "accuracy.md", accuracy_page(rows, why, more));
 }
 
 }  // namespace orrery

@@ -90,6 +90,22 @@ void check_settings(const Scenario& s, EngineSettings& e, Tokens max_model_len) 
   }
 }
 
+/// Each running sequence needs its drafted tokens of a step's budget: a default is lowered to what fits.
+void leave_room_for_drafts(const Scenario& s, const Decoder& decoder, EngineSettings& e) {
+  const std::int64_t fit = e.max_num_batched_tokens / decoder.queries();
+  if (e.max_num_seqs <= fit) return;
+  if (s.max_num_seqs) {
+    throw ConfigError(
+        fmt::format("max_num_batched_tokens {} is smaller than max_num_seqs {} times the {} tokens "
+                    "each verifies in a step",
+                    e.max_num_batched_tokens, e.max_num_seqs, decoder.queries()),
+        fmt::format("--max-num-seqs {} or less, or --max-num-batched-tokens {} or more", fit,
+                    e.max_num_seqs * decoder.queries()));
+  }
+  e.max_num_seqs = fit;
+  e.origin["max_num_seqs"] += ", lowered to leave room for drafted tokens";
+}
+
 void check_scale(const Scenario& s, const Deployment& d) {
   if (s.replicas < 1) {
     throw ConfigError(fmt::format("replicas must be at least 1, found {}", s.replicas), "--replicas 1",
@@ -114,7 +130,9 @@ void check_scale(const Scenario& s, const Deployment& d) {
 }
 
 KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
-  const MemoryPolicy policy = d.engine.memory_policy(d.settings);
+  MemoryPolicy policy = d.engine.memory_policy(d.settings);
+  policy.draft_weight_bytes = d.speculation.draft_weight_bytes;
+  policy.draft_kv_bytes_per_token = d.speculation.draft_kv_bytes_per_token;
   const auto capacity = [&](Tokens length) {
     return kv_capacity(d.model, d.lowering, d.device, policy, d.settings.max_num_batched_tokens, length);
   };
@@ -125,10 +143,10 @@ KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
   }
   if (s.num_gpu_blocks_override) kv.blocks = *s.num_gpu_blocks_override;
   kv.kv_bytes = static_cast<double>(kv.blocks) * kv.block_bytes;
-  if (kv.tokens() < d.max_model_len) {
+  if (const Tokens fits = kv.longest(d.max_model_len); fits < d.max_model_len) {
     throw ConfigError(fmt::format("{} KV blocks of {} tokens hold less than one sequence of max_model_len {}",
                                   kv.blocks, kv.block_size, d.max_model_len),
-                      kv.tokens() > 0 ? fmt::format("--max-model-len {}", kv.tokens()) : std::string(),
+                      fits > 0 ? fmt::format("--max-model-len {}", fits) : std::string(),
                       ExitCode::infeasible);
   }
   return kv;
@@ -210,6 +228,7 @@ Deployment deploy(const Scenario& s) {
   const KernelPlan plan = choose_plan(s, d);
   d.lowering.fusion = plan.fusion;
   d.speculation = choose_speculation(s, d.model, d.lowering, d.device, d.warnings);
+  leave_room_for_drafts(s, d.speculation.decoder, d.settings);
   d.kv = choose_capacity(s, d);
   d.cost = choose_cost_model(s, d, d.warnings);
   if (s.data_parallel_size > 1) {
@@ -219,7 +238,9 @@ Deployment deploy(const Scenario& s) {
 
   ReplicaConfig replica;
   replica.scheduler = d.engine.scheduler_config(d.settings, d.max_model_len);
-  replica.kv = d.engine.kv_config(d.settings, d.kv.blocks);
+  replica.scheduler.decoder = d.speculation.decoder;
+  replica.scheduler.seed = s.seed;
+  replica.kv = d.engine.kv_config(d.settings, d.kv);
   replica.front_end = d.engine.front_end();
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
                                                 d.speculation.drafting);

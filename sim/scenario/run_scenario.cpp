@@ -51,6 +51,10 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   if (s.workload.max_concurrency > 0) info.max_concurrency = s.workload.max_concurrency;
   info.max_num_seqs = d.settings.max_num_seqs;
   info.kv_capacity_tokens = d.kv.tokens();
+  if (!d.kv.keeps_everything()) {
+    info.max_model_len = d.max_model_len;
+    info.kv_max_concurrency = d.kv.concurrency(d.max_model_len);
+  }
   info.usd_per_gpu_hour = s.gpu_hour_usd ? s.gpu_hour_usd : d.device.usd_per_hour;
   return info;
 }
@@ -62,7 +66,7 @@ MetricsOptions metrics_options(const Scenario& s, const RunOptions& o, const Dep
   m.slo = parse_slo(s.slo);
   m.warmup = to_ps(Seconds(s.warmup_s));
   m.replicas = d.replicas();
-  m.kv_block_size = d.settings.block_size;
+  m.kv_block_size = d.kv.growing_block();
   return m;
 }
 
@@ -95,7 +99,7 @@ class Recorders {
     if (o.requests_csv) add(std::make_unique<RequestsCsv>(folder + "requests.csv", slo));
     if (o.timeseries_csv) {
       TimeseriesOptions t;
-      t.kv_block_size = d.settings.block_size;
+      t.kv_block_size = d.kv.growing_block();
       add(std::make_unique<TimeseriesCsv>(folder + "timeseries.csv", t));
     }
     if (o.timeline == TimelineDetail::off) return;
@@ -134,8 +138,15 @@ TimeShares difference(TimeShares a, const TimeShares& b) {
   for (const auto& [name, seconds] : b.by_class) a.by_class[name] -= seconds;
   for (const auto& [key, seconds] : b.by_class_provenance) a.by_class_provenance[key] -= seconds;
   for (std::size_t i = 0; i < a.by_provenance.size(); ++i) a.by_provenance[i] -= b.by_provenance[i];
-  a.host -= b.host;
+  a.host -= b.host, a.draft -= b.draft;
   return a;
+}
+
+/// The part of the engine's time that draft models take.
+double draft_share(const TimeShares& shares) {
+  double all = shares.host;
+  for (const double seconds : shares.by_provenance) all += seconds;
+  return all > 0 ? shares.draft / all : 0;
 }
 
 Manifest make_manifest(const Scenario& s, const RunOptions& o, const Deployment& d, const RunResult& r) {
@@ -164,6 +175,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   ClusterConfig cluster = d.cluster;
   cluster.stop = options.stop;
   cluster.seed = scenario.seed;
+  for (ReplicaConfig& replica : cluster.replicas) replica.scheduler.seed = scenario.seed;
   const RequestSourcePtr source = make_source(scenario.workload, scenario.seed);
   std::unique_ptr<RunDirectory> directory;
   if (!options.out.empty()) directory = std::make_unique<RunDirectory>(options.out);
@@ -181,6 +193,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     r.summary.warnings.push_back("every request that completed arrived during the warm-up");
   if (!live) {
     const TimeShares shares = difference(d.pricer().shares(), before);
+    r.draft_share = draft_share(shares);
     add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
     if (options.resimulations > 0 && !r.simulation.interrupted) {
       resimulate_intervals(r, d, scenario, shares, options.resimulations);
@@ -188,6 +201,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     r.saturation_rps = headroom(r.summary, d);
   }
   r.notes = source->notes();
+  r.speculation = d.speculation;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
   r.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (directory) {
@@ -204,6 +218,7 @@ RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
 
 OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
+  if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

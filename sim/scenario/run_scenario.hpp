@@ -39,8 +39,10 @@ struct RunResult {
   Summary summary;
   SimulationResult simulation;
   std::optional<double> saturation_rps;  ///< near which the servers saturate, for the requests that were run
-  std::vector<std::string> notes;        ///< what the readers said of their input
-  std::string directory;                 ///< what was written; "" = nothing
+  Speculation speculation;
+  double draft_share = 0;          ///< of the engines' time, that of draft models
+  std::vector<std::string> notes;  ///< what the readers said of their input
+  std::string directory;           ///< what was written; "" = nothing
   double wall_s = 0;
 };
 

@@ -159,6 +159,19 @@ Speculation choose_speculation(const Scenario& s, const ModelSpec& target, const
   return out;
 }
 
+OrderedJson to_json(const Speculation& s, double draft_share) {
+  const DecoderParams& p = s.decoder.params();
+  OrderedJson kept = OrderedJson::array();
+  for (int i = 1; i <= p.num_speculative_tokens; ++i) kept.push_back(s.decoder.kept(i));
+  return {{"method", std::string(enum_names(p.method)[static_cast<std::size_t>(p.method)])},
+          {"num_speculative_tokens", p.num_speculative_tokens},
+          {"acceptance", std::move(kept)},
+          {"acceptance_source", s.acceptance_source},
+          {"tokens_per_step", s.decoder.tokens_per_step()},
+          {"sampled", p.sampled},
+          {"draft_share", draft_share}};
+}
+
 std::string describe(const Speculation& s) {
   const DecoderParams& p = s.decoder.params();
   std::string kept;

@@ -5,9 +5,11 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.hpp"
 #include "cost/drafting.hpp"
 #include "cost/kernel_plan.hpp"
 #include "hw/device_profile.hpp"
+#include "report/summary.hpp"
 #include "scenario/scenario.hpp"
 #include "serving/decoder.hpp"
 
@@ -39,6 +41,7 @@ Speculation choose_speculation(const Scenario& scenario, const ModelSpec& target
 
 /// Speculation as a run shows it, one line: method, tokens drafted, acceptance and where it is from, tau.
 std::string describe(const Speculation& speculation);
+OrderedJson to_json(const Speculation& speculation, double draft_share);
 
 /// What a method's acceptance is taken to be where none is given, as each drafted token's chance given those
 /// before it.

@@ -9,6 +9,7 @@
 #include "command.hpp"
 #include "options.hpp"
 #include "scenario/accuracy_report.hpp"
+#include "scenario/accuracy_speculation.hpp"
 #include "scenario/validate_servers.hpp"
 #include "scenario_options.hpp"
 
@@ -50,9 +51,9 @@ int run(const std::vector<std::string>& args) {
   if (options.output().json) {
     std::fputs((to_json(rows).dump(1) + "\n").c_str(), stdout);
   } else if (out.empty()) {
-    std::fputs(accuracy_page(rows).c_str(), stdout);
+    std::fputs(accuracy_page(rows, {}, speculation_section(data)).c_str(), stdout);
   } else {
-    write_accuracy_report(rows, out);
+    write_accuracy_report(rows, out, speculation_section(data));
     std::fputs(fmt::format("{}/accuracy.md\n", out).c_str(), stdout);
   }
   return 0;

@@ -17,6 +17,10 @@ namespace {
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
+  if (!r.speculation.decoder.plain()) {
+    out += fmt::format(" speculation  {}; drafting is {:.1f} % of the time\n", describe(r.speculation),
+                       100 * r.draft_share);
+  }
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)
