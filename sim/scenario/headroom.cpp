@@ -31,12 +31,13 @@ double mixed_s(StepPricer& pricer, const DecodeSet& set, double prompt_tokens, d
 }
 
 /// Seconds of engine time per request while `seqs` sequences decode: each request brings output/seqs decode
-/// steps, and its prompt rides in as few steps as the token budget allows.
-double seconds_per_request(StepPricer& pricer, const MeanRequest& r, double budget, std::int64_t seqs) {
+/// steps (fewer with speculation), and its prompt rides in as few steps as the token budget allows.
+double seconds_per_request(StepPricer& pricer, const Decoder& decoder, const MeanRequest& r, double budget,
+                           std::int64_t seqs) {
   const double context = r.held_tokens + r.output_tokens / 2;
   const DecodeSet set = equal_sequences(pricer, seqs, context);
-  const double decode_steps = r.output_tokens / static_cast<double>(seqs);
-  const double room = std::max(1.0, budget - static_cast<double>(seqs));
+  const double decode_steps = r.output_tokens / (static_cast<double>(seqs) * decoder.tokens_per_step());
+  const double room = std::max(1.0, budget - static_cast<double>(seqs * decoder.queries()));
   const double prompt_steps = std::max(r.prompt_tokens / room, std::min(1.0, decode_steps));
   const double steps = std::max(decode_steps, prompt_steps);
   const double mixed = mixed_s(pricer, set, r.prompt_tokens / prompt_steps, r.prompt_tokens);
@@ -68,7 +69,8 @@ double saturation_rate(StepPricer& pricer, const SchedulerConfig& scheduler, con
   const double most = std::min({static_cast<double>(scheduler.max_num_seqs), tokens / each, budget - 1});
   double best = 0;
   for (double seqs = std::max(1.0, std::floor(most)); seqs >= 1; seqs = std::floor(seqs / 2)) {
-    best = std::max(best, 1 / seconds_per_request(pricer, r, budget, static_cast<std::int64_t>(seqs)));
+    best = std::max(
+        best, 1 / seconds_per_request(pricer, scheduler.decoder, r, budget, static_cast<std::int64_t>(seqs)));
     if (seqs < most / 4) break;  // smaller batches only amortise less
   }
   return best;

@@ -28,7 +28,7 @@ Scenario scenario(const std::string& speculative_config) {
 }
 
 double tpot_ms(const std::string& speculative_config) {
-  return run_scenario(scenario(speculative_config)).summary.tpot_ms.mean;
+  return run_scenario(scenario(speculative_config)).summary[Metric::tpot].mean;
 }
 
 }  // namespace
