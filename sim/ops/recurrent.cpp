@@ -66,13 +66,16 @@ Work step_work(const Dims& dims, DType dtype, DType state_dtype) {
   return w;
 }
 
+/// `launches`: kernels that the reference implementations (flash-linear-attention, mamba_ssm) make of it.
 constexpr KernelClass chunked(std::string_view name, std::string_view help,
-                              Work (*work)(const Dims&, DType, DType)) {
+                              Work (*work)(const Dims&, DType, DType), int launches) {
   return {name,
           Scaling::prefill,
           {"tokens", "seqs", "heads", "key_heads", "key_dim", "value_dim", "chunk"},
           help,
-          work};
+          work,
+          nullptr,
+          launches};
 }
 constexpr KernelClass step(std::string_view name, std::string_view help,
                            Work (*work)(const Dims&, DType, DType)) {
@@ -80,17 +83,18 @@ constexpr KernelClass step(std::string_view name, std::string_view help,
 }
 }  // namespace
 
-constexpr KernelClass kLinearAttention = chunked(
-    "linear_attention", "additive state with a scalar decay or none, in chunks", chunked_work<Rule::scalar>);
+constexpr KernelClass kLinearAttention =
+    chunked("linear_attention", "additive state with a scalar decay or none, in chunks",
+            chunked_work<Rule::scalar>, 2);
 constexpr KernelClass kGatedLinearAttention =
-    chunked("gated_linear_attention", "a gate per key channel, in chunks", chunked_work<Rule::vector>);
+    chunked("gated_linear_attention", "a gate per key channel, in chunks", chunked_work<Rule::vector>, 5);
 constexpr KernelClass kDeltaRule =
-    chunked("delta_rule", "delta rule with a scalar gate or none, in chunks", chunked_work<Rule::delta>);
+    chunked("delta_rule", "delta rule with a scalar gate or none, in chunks", chunked_work<Rule::delta>, 6);
 constexpr KernelClass kGatedDeltaRule =
     chunked("gated_delta_rule", "delta rule with a gate per key channel, in chunks",
-            chunked_work<Rule::vector_delta>);
+            chunked_work<Rule::vector_delta>, 6);
 constexpr KernelClass kSsd =
-    chunked("ssd", "Mamba-2's state-space duality, in chunks", chunked_work<Rule::scalar>);
+    chunked("ssd", "Mamba-2's state-space duality, in chunks", chunked_work<Rule::scalar>, 5);
 
 constexpr KernelClass kLinearAttentionDecode =
     step("linear_attention_decode", "one token against an additive state", step_work<Rule::scalar>);

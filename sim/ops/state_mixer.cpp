@@ -101,7 +101,7 @@ void check_sizes(const StateParams& p) {
   if (p.rule == StateRule::convolution) at_least(p, "conv.width", p.conv.width, 1);
   if (p.rule == StateRule::slots) at_least(p, "slots", p.slots, 1);
   if (p.rule == StateRule::iterative) at_least(p, "iterations", p.iterations, 0);
-  if (p.feature_map == FeatureMap::random) at_least(p, "features", p.features, 1);
+  at_least(p, "features", p.features, p.feature_map == FeatureMap::random ? 1 : 0);
 }
 
 void check_counts(const StateParams& p) {

@@ -150,7 +150,7 @@ struct StateParams {
   std::int64_t streams = 2;  ///< elementwise: tensors the gates and inputs come from
   std::int64_t chunk = 64;   ///< tokens; of gradient: its mini-batch
   FeatureMap feature_map = FeatureMap::none;
-  std::int64_t features = 0;         ///< of FeatureMap::random
+  std::int64_t features = 0;         ///< of FeatureMap::random and doubled
   bool normaliser = false;           ///< the sum of keys is kept beside the state
   std::int64_t memories = 1;         ///< states kept (MoM), a shared one included
   std::int64_t active_memories = 1;  ///< those a token updates and reads
