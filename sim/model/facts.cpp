@@ -149,10 +149,20 @@ void Facts::fail(const std::string& name, const std::string& why, const std::str
   view_.fail(about.keys.empty() ? name : first_part(about.keys.front()), why, hint);
 }
 
+/// Whether a check holds. What makes no sense in it (a text for a number) is the field's fault.
+bool Facts::holds(const FieldCheck& check) const {
+  try {
+    const Json holds = expression(check.require);
+    return holds.is_boolean() && holds.get<bool>();
+  } catch (const ConfigError& e) {
+    if (!e.file().empty()) throw;
+    fail(check.field, fmt::format("found {}: {}", value(check.field).dump().substr(0, 60), e.what()));
+  }
+}
+
 void Facts::check() const {
   for (const auto& check : family_.checks) {
-    const Json holds = expression(check.require);
-    if (holds.is_boolean() && holds.get<bool>()) continue;
+    if (holds(check)) continue;
     std::string why;
     for (std::size_t i = 0; i < check.why.size(); ++i) {
       const auto end = check.why[i] == '{' ? check.why.find('}', i) : std::string::npos;

@@ -47,6 +47,7 @@ class Facts {
     const Json* value;
   };
   const FieldRule& rule(std::string_view name) const;
+  bool holds(const FieldCheck& check) const;
   std::optional<Given> given(const FieldRule& rule) const;
   Json fallback(std::string_view name, const FieldRule& rule) const;
   void check_words(const FieldRule& rule, const Given& given) const;
