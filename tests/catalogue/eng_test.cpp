@@ -80,6 +80,29 @@ TEST_CASE(
   CHECK(speedup(1024) > 0.4);
 }
 
+TEST_CASE("ENG-12 does a simulated engine make tau tokens a step, by pace and by draw, within 1%?") {
+  auto row = block_of<DecoderParams>("ENG-12", "decoder");
+  for (const bool sampled : {false, true}) {
+    row.sampled = sampled;
+    ReplicaConfig replica;
+    replica.scheduler.decoder = Decoder(row);
+    replica.kv = {4000, 16, false};
+    Drafting drafting;
+    drafting.queries = replica.scheduler.decoder.queries();
+    drafting.pace_steps = replica.scheduler.decoder.pace().steps;
+    replica.pricer = std::make_shared<StepPricer>(pricer("qwen2.5-7b", drafting));
+    ClusterConfig cluster;
+    cluster.replicas = {replica};
+    Request request;
+    request.prompt_tokens = 20, request.output_tokens = 20001;
+    test::ListSource source({request});
+    test::Records records;
+    Observer* observers[] = {&records};
+    simulate(cluster, source, observers);
+    CHECK(20000.0 / static_cast<double>(records.steps - 1) == Approx(3.68928).epsilon(0.01));
+  }
+}
+
 // Two distributions with overlap 0.2 + 0.25 + 0.2 = 0.65; drafted and verified by the rule of the paper: keep
 // x drawn from q with chance min(1, p / q), else draw from what p has more than q.
 TEST_CASE(
