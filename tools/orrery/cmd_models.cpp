@@ -74,6 +74,7 @@ Json describe(const ModelSpec& m, int tp) {
                    {"weight", name(m.native.weight)},
                    {"compute", name(m.native.compute)},
                    {"kv_cache", name(m.native.kv_cache)}};
+  if (m.encoder) out["encoder"] = describe_block(*m.encoder);
   const auto words = layer_words(m);
   for (std::size_t i = 0; i < m.kinds.size(); ++i) {
     out["layer_kinds"].push_back(describe_kind(m.kinds[i], words[i]));
@@ -97,6 +98,10 @@ void print_layers(const ModelSpec& m) {
   const auto words = layer_words(m);
   for (std::size_t i = 0; i < m.kinds.size(); ++i) {
     fmt::print("  {:>7}{:>4}: {}\n", words[i], m.kinds[i].count, layer_text(m.kinds[i]));
+  }
+  if (m.encoder) {
+    fmt::print("  images {}; {:.3f} B parameters\n", encoder_text(*m.encoder),
+               m.encoder->parameters() * 1e-9);
   }
   if (m.mtp_layers > 0) {
     fmt::print("  {} further layer{} predict{} more tokens, counted apart\n", m.mtp_layers,
@@ -137,9 +142,9 @@ int list(const std::vector<std::string>& args) {
   if (!options.parse(args)) return 0;
   Json all = Json::array();
   if (!options.output().json) {
-    fmt::print("{:<24}{:<15}{:>9}{:>9}{:>8}{:>9}{:>9}{:>10}{:>11}\n", "", "", "total", "active", "", "",
+    fmt::print("{:<27}{:<18}{:>8}{:>8}{:>7}{:>9}{:>9}{:>10}{:>10}\n", "", "", "total", "active", "", "",
                "16-bit", "KV KiB", "fixed MiB");
-    fmt::print("{:<24}{:<15}{:>9}{:>9}{:>8}{:>9}{:>9}{:>10}{:>11}\n", "model", "family", "B", "B", "layers",
+    fmt::print("{:<27}{:<18}{:>8}{:>8}{:>7}{:>9}{:>9}{:>10}{:>10}\n", "model", "family", "B", "B", "layers",
                "context", "GiB", "per token", "per seq.");
   }
   for (const auto& known : list_models()) {
@@ -150,7 +155,7 @@ int list(const std::vector<std::string>& args) {
     }
     const auto ctx = deployed(m, m.native.activation, m.native.activation, 1);
     const double kv = m.kv_bytes_per_token(ctx) / 1024, fixed = fixed_bytes(m, ctx) / (1 << 20);
-    fmt::print("{:<24}{:<15}{:>9.2f}{:>9.2f}{:>8}{:>9}{:>9.1f}{:>10}{:>11}\n", m.name, m.family,
+    fmt::print("{:<27}{:<18}{:>8.2f}{:>8.2f}{:>7}{:>9}{:>9.1f}{:>10}{:>10}\n", m.name, m.family,
                m.parameters() * 1e-9, m.active_parameters() * 1e-9, m.layers(), m.max_model_len,
                m.weight_bytes(ctx) / kGiB, kv > 0 ? fmt::format("{:.1f}", kv) : "-",
                fixed > 0 ? fmt::format("{:.1f}", fixed) : "-");

@@ -107,7 +107,7 @@ Stretch longest_repetition(const std::vector<int>& layers, std::size_t at) {
     std::size_t end = at + period;
     while (end < layers.size() && layers[end] == layers[end - period]) ++end;
     const Stretch found{period, (end - at) / period};
-    if (found.times > 1 && found.layers() > best.layers()) best = found;
+    if (found.times > 1 && found.layers() >= 3 && found.layers() > best.layers()) best = found;
   }
   return best;
 }
@@ -125,6 +125,15 @@ std::string layer_text(const LayerKind& kind) {
   if (kind.copies > 0 && kind.copies < kind.count) {
     text += fmt::format("; {} set{} of weights for all", kind.copies, kind.copies == 1 ? "" : "s");
   }
+  return text;
+}
+
+std::string encoder_text(const EncoderParams& e) {
+  std::string text = fmt::format("{} layers of {}, ", e.layers, e.hidden);
+  text += e.attention ? fmt::format("{} heads", e.attention->heads) : text_of(*e.state);
+  text += fmt::format(", patches of {} pixels", e.patch);
+  if (e.merge > 1) text += fmt::format(" merged {} x {}", e.merge, e.merge);
+  if (e.image > 0) text += fmt::format(", {} tokens per image", e.tokens({}));
   return text;
 }
 

@@ -11,6 +11,9 @@ namespace orrery {
 /// 14336".
 std::string layer_text(const LayerKind& kind);
 
+/// "27 layers of 1152, 16 heads, patches of 16 pixels merged 2 x 2".
+std::string encoder_text(const EncoderParams& encoder);
+
 /// A short word for each of a model's kinds, distinct: a letter for each mixer (A full attention, W windowed
 /// or in chunks, S of chosen keys, L latent, M state space, D delta rule, G linear attention, R recurrence, C
 /// convolution; F and E a feed-forward alone), '*' for experts, a number where kinds share the rest.
