@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -13,24 +14,25 @@
 namespace orrery {
 namespace {
 
-/// A deployment of the model with linear layers stored in `weight`; 4-bit weights compute in 16 bits.
-LoweringContext deployed(const ModelSpec& model, DType weight, DType kv_cache, int tp) {
+/// A deployment of the model with linear layers as the checkpoint stores them, or all of them in `weight`;
+/// 4-bit weights compute in 16 bits.
+LoweringContext deployed(const ModelSpec& model, std::optional<DType> weight, DType kv_cache, int tp) {
   LoweringContext ctx;
   ctx.shard.tp = tp;
   ctx.precision = model.native;
-  ctx.precision.weight = weight;
-  ctx.precision.compute = weight == DType::fp8 ? DType::fp8 : ctx.precision.activation;
+  if (weight) {
+    LinearFormat format;
+    format.weight = *weight;
+    format.compute = *weight == DType::fp8 ? DType::fp8 : ctx.precision.activation;
+    ctx.precision.set_linear(format);
+  }
   ctx.precision.kv_cache = kv_cache;
   return ctx;
 }
 
-/// The formats people deploy: the checkpoint's own first, then 16, 8 and 4 bits.
+/// The formats people deploy: 16, 8 and 4 bits.
 std::vector<DType> weight_formats(const ModelSpec& model) {
-  std::vector<DType> formats{model.native.weight};
-  for (const DType t : {model.native.activation, DType::fp8, DType::int4}) {
-    if (std::find(formats.begin(), formats.end(), t) == formats.end()) formats.push_back(t);
-  }
-  return formats;
+  return {model.native.activation, DType::fp8, DType::int4};
 }
 
 /// What one sequence of the longest context keeps beyond what grows with every token: full windows and
@@ -53,7 +55,7 @@ Json describe_kind(const LayerKind& k, const std::string& word) {
 }
 
 Json describe(const ModelSpec& m, int tp) {
-  const auto ctx = deployed(m, m.native.weight, m.native.kv_cache, tp);
+  const auto ctx = deployed(m, std::nullopt, m.native.kv_cache, tp);
   Json out{{"name", m.name},
            {"family", m.family},
            {"source", m.source},
@@ -79,12 +81,13 @@ Json describe(const ModelSpec& m, int tp) {
   for (std::size_t i = 0; i < m.kinds.size(); ++i) {
     out["layer_kinds"].push_back(describe_kind(m.kinds[i], words[i]));
   }
+  out["weight_bytes_per_gpu"]["stored"] = m.weight_bytes(ctx);
   for (const DType t : weight_formats(m)) {
     out["weight_bytes_per_gpu"][std::string(name(t))] = m.weight_bytes(deployed(m, t, m.native.kv_cache, tp));
   }
   for (const DType t : {m.native.activation, DType::fp8}) {
     out["kv_bytes_per_token_per_gpu"][std::string(name(t))] =
-        m.kv_bytes_per_token(deployed(m, m.native.weight, t, tp));
+        m.kv_bytes_per_token(deployed(m, std::nullopt, t, tp));
   }
   return out;
 }
@@ -119,13 +122,15 @@ void print_model(const ModelSpec& m, int tp) {
   fmt::print("  stored as {} weights, {} arithmetic, {} KV cache\n", name(m.native.weight),
              name(m.native.compute), name(m.native.kv_cache));
   fmt::print("\n  per GPU with tensor parallel size {}:\n", tp);
+  const double stored = m.weight_bytes(deployed(m, std::nullopt, m.native.kv_cache, tp));
+  fmt::print("    weights as stored{:>9.2f} GiB\n", stored / kGiB);
   for (const DType t : weight_formats(m)) {
-    fmt::print("    weights in {:<5}{:>9.2f} GiB\n", name(t),
+    fmt::print("    weights in {:<6}{:>9.2f} GiB\n", name(t),
                m.weight_bytes(deployed(m, t, m.native.kv_cache, tp)) / kGiB);
   }
   for (const DType t : {m.native.activation, DType::fp8}) {
-    const auto ctx = deployed(m, m.native.weight, t, tp);
-    fmt::print("    KV in {:<10}{:>9.1f} KiB per token", name(t), m.kv_bytes_per_token(ctx) / 1024);
+    const auto ctx = deployed(m, std::nullopt, t, tp);
+    fmt::print("    KV in {:<11}{:>9.1f} KiB per token", name(t), m.kv_bytes_per_token(ctx) / 1024);
     const double fixed = fixed_bytes(m, ctx);
     fmt::print("{}\n", fixed > 0 ? fmt::format(", and {:.1f} MiB per sequence for windows and states",
                                                fixed / (1 << 20))
