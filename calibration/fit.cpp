@@ -20,6 +20,7 @@ FitFile fit(const DeviceProfile& device, const KernelRows& rows) {
   f.collectives = fit_collectives(rows.collectives);
   f.row_kernels = fit_row_kernels(device, rows.row_kernels);
   f.generic = fit_generic(device, rows.generic);
+  fit_layers(device, rows.layers, f);
   f.energy = rows.energy;
   judge(device, rows, f);
   return f;

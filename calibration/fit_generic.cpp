@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "base/quantile.hpp"
 #include "base/registry.hpp"
 #include "calibration/fit.hpp"
 #include "calibration/holdout.hpp"
@@ -12,7 +13,7 @@
 namespace orrery::calibrate {
 
 namespace {
-constexpr std::size_t kNodes = 2000;    ///< of a surface, at most
+constexpr std::size_t kNodes = 4096;    ///< of a surface, at most
 constexpr std::size_t kAxisNodes = 16;  ///< of one of its axes
 constexpr double kWorthAnAxis = 0.02;   ///< share of the variance left that a further axis explains, at least
 constexpr double kSmallVariance = 1e-4;  ///< (1%)^2: what is left is noise
@@ -32,9 +33,11 @@ std::vector<double> start(const DeviceProfile& d, const std::vector<GenericRow>&
           0.7 * d.pcie_bytes_per_s,   0.7 * std::max(d.nvlink_bytes_per_s, d.pcie_bytes_per_s)};
 }
 
-/// Coefficients of the kinds of work that the rows do; the others stay 0.
-GenericForm fit_form(const DeviceProfile& device, const std::vector<GenericRow>& rows) {
-  std::vector<std::size_t> used{GenericForm::launch};
+/// Coefficients of the kinds of work that the rows do; the others stay 0. `launch_s` > 0: the launch is
+/// known.
+GenericForm fit_form(const DeviceProfile& device, const std::vector<GenericRow>& rows, double launch_s) {
+  std::vector<std::size_t> used;
+  if (launch_s <= 0) used.push_back(GenericForm::launch);
   const auto first = start(device, rows);
   for (std::size_t i = GenericForm::tensor; i < GenericForm::kCount; ++i) {
     const bool done = std::any_of(rows.begin(), rows.end(), [&](const GenericRow& r) {
@@ -43,20 +46,23 @@ GenericForm fit_form(const DeviceProfile& device, const std::vector<GenericRow>&
     if (done && first[i] > 0) used.push_back(i);
   }
   GenericForm form;
+  form.c[GenericForm::launch] = launch_s;
   std::vector<double> from;
   for (const std::size_t i : used) from.push_back(form.c[i] = first[i]);
   if (rows.size() <= used.size()) return form;
   std::vector<Work> work;
   for (const auto& r : rows) work.push_back(work_of(r));
   const LogResiduals residuals = [&](const std::vector<double>& c, Eigen::VectorXd& out) {
-    GenericForm f;
+    GenericForm f = form;
     for (std::size_t i = 0; i < used.size(); ++i) f.c[used[i]] = c[i];
     for (std::size_t i = 0; i < rows.size(); ++i) {
       out[static_cast<Eigen::Index>(i)] = std::log(f.seconds(work[i]) / rows[i].seconds);
     }
   };
   const auto c = fit_coefficients(residuals, from, static_cast<Eigen::Index>(rows.size()));
-  for (std::size_t i = 0; i < used.size(); ++i) form.c[used[i]] = c[i];
+  // A rate that ran off says that this work never was what took the time.
+  constexpr double kRanOff = 1e3;
+  for (std::size_t i = 0; i < used.size(); ++i) form.c[used[i]] = c[i] < kRanOff * from[i] ? c[i] : 0;
   return form;
 }
 
@@ -67,17 +73,39 @@ double variance(const std::vector<double>& x) {
   return squares / n - (sum / n) * (sum / n);
 }
 
-/// The residuals less the mean of all rows with the same value of dimension `d`.
+/// The residuals drawn in to 4 robust deviations (of the median absolute deviation) about their median:
+/// single spikes of a timing would outweigh what dimensions explain.
+std::vector<double> without_spikes(std::vector<double> x) {
+  constexpr double kDeviations = 4 * 1.4826;
+  const auto median = [](std::vector<double> v) {
+    std::sort(v.begin(), v.end());
+    return quantile_sorted(v, 0.5);
+  };
+  const double middle = median(x);
+  std::vector<double> off;
+  for (const double v : x) off.push_back(std::abs(v - middle));
+  const double most = kDeviations * median(off);
+  for (double& v : x) v = std::clamp(v, middle - most, middle + most);
+  return x;
+}
+
+/// A dimension's value to an eighth of an octave: sums over a batch (its context) differ a little between
+/// batches of the same size, and would tell them apart.
+double rounded_log2(double x) {
+  return std::round(8 * log2_dim(x)) / 8;
+}
+
+/// The residuals less the mean of all rows with about the same value of dimension `d`.
 std::vector<double> without(const std::vector<double>& residual, const std::vector<GenericRow>& rows,
                             std::size_t d) {
   std::map<double, std::pair<double, double>> sums;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    auto& [sum, count] = sums[rows[i].dims[d]];
+    auto& [sum, count] = sums[rounded_log2(rows[i].dims[d])];
     sum += residual[i], count += 1;
   }
   std::vector<double> out = residual;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const auto& [sum, count] = sums[rows[i].dims[d]];
+    const auto& [sum, count] = sums[rounded_log2(rows[i].dims[d])];
     out[i] -= sum / count;
   }
   return out;
@@ -87,6 +115,12 @@ std::set<double> values_of(const std::vector<GenericRow>& rows, std::size_t d) {
   std::set<double> values;
   for (const auto& r : rows) values.insert(r.dims[d]);
   return values;
+}
+
+std::size_t levels_of(const std::vector<GenericRow>& rows, std::size_t d) {
+  std::set<double> levels;
+  for (const auto& r : rows) levels.insert(rounded_log2(r.dims[d]));
+  return levels.size();
 }
 
 /// Up to four dimensions with three values or more, each time the one whose values explain most of the
@@ -101,7 +135,7 @@ std::vector<std::size_t> choose_axes(const std::vector<GenericRow>& rows, std::v
     std::size_t best = rows.front().dims.size();
     double best_gain = kWorthAnAxis;
     for (std::size_t d = 0; d < rows.front().dims.size(); ++d) {
-      const auto values = static_cast<double>(values_of(rows, d).size());
+      const auto values = static_cast<double>(levels_of(rows, d));
       if (values < 3 || std::find(chosen.begin(), chosen.end(), d) != chosen.end()) continue;
       const double unexplained = variance(without(residual, rows, d)) / left;
       const double gain = 1 - unexplained * (n - 1) / std::max(n - values, 1.0);
@@ -131,7 +165,7 @@ SurfaceAxis axis_at(std::string_view name, const std::set<double>& values, std::
 Surface fit_residuals(const GenericForm& form, const std::vector<GenericRow>& rows) {
   std::vector<double> residual;
   for (const auto& r : rows) residual.push_back(std::log(r.seconds / form.seconds(work_of(r))));
-  const auto chosen = choose_axes(rows, residual);
+  const auto chosen = choose_axes(rows, without_spikes(residual));
   if (chosen.empty()) return {};
   auto most = static_cast<std::size_t>(
       std::pow(static_cast<double>(kNodes), 1.0 / static_cast<double>(chosen.size())));
@@ -149,16 +183,15 @@ Surface fit_residuals(const GenericForm& form, const std::vector<GenericRow>& ro
   return fit_surface(std::move(axes), points, {{0.1, 0.1, 0.1, 0.1}, 0.02});
 }
 
-GenericFit fit_one(const DeviceProfile& device, const std::vector<GenericRow>& all) {
-  const auto uses = uses_of(all);
-  std::vector<GenericRow> rows;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    if (uses[i] == Use::fit) rows.push_back(all[i]);
-  }
+}  // namespace
+
+GenericFit fit_generic_rows(const DeviceProfile& device, const std::vector<GenericRow>& rows,
+                            double launch_s) {
   GenericFit fit;
   fit.kernel_class = rows.front().cls->name;
   fit.dtype = rows.front().dtype, fit.weight_dtype = rows.front().weight_dtype;
-  fit.form = fit_form(device, rows);
+  fit.own = rows.front().own;
+  fit.form = fit_form(device, rows, launch_s);
   fit.surface = fit_residuals(fit.form, rows);
   for (std::size_t d = 0; d < rows.front().dims.size() && !rows.front().cls->dims[d].empty(); ++d) {
     fit.ranges.push_back(range_of(rows, [d](const GenericRow& r) { return r.dims[d]; }));
@@ -166,7 +199,6 @@ GenericFit fit_one(const DeviceProfile& device, const std::vector<GenericRow>& a
   fit.bind(*rows.front().cls);
   return fit;
 }
-}  // namespace
 
 std::vector<std::vector<GenericRow>> generic_groups(const std::vector<GenericRow>& rows) {
   std::map<std::tuple<std::string_view, DType, DType>, std::vector<GenericRow>> groups;
@@ -178,7 +210,14 @@ std::vector<std::vector<GenericRow>> generic_groups(const std::vector<GenericRow
 
 std::vector<GenericFit> fit_generic(const DeviceProfile& device, const std::vector<GenericRow>& rows) {
   std::vector<GenericFit> fits;
-  for (const auto& part : generic_groups(rows)) fits.push_back(fit_one(device, part));
+  for (const auto& part : generic_groups(rows)) {
+    const auto uses = uses_of(part);
+    std::vector<GenericRow> fitted;
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      if (uses[i] == Use::fit) fitted.push_back(part[i]);
+    }
+    fits.push_back(fit_generic_rows(device, fitted));
+  }
   return fits;
 }
 

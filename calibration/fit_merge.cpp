@@ -4,6 +4,8 @@
 #include <set>
 #include <tuple>
 
+#include "cost/scaled.hpp"
+
 namespace orrery::calibrate {
 
 namespace {
@@ -75,6 +77,12 @@ void borrow_missing(FitFile& to, const DeviceProfile& to_device, const FitFile& 
     if (!lacks(own_collectives, c.kernel_class) || !c.scaled_from.empty()) continue;
     c.scaled_from = from.device;
     to.collectives.push_back(c);
+  }
+  const auto own_generic = to.generic;
+  for (auto g : scaled_fit(from, from_device, to_device).generic) {
+    if (!lacks(own_generic, g.kernel_class) || !g.scaled_from.empty()) continue;
+    g.scaled_from = from.device;
+    to.generic.push_back(g);
   }
   for (const auto& [cls, error] : from.errors) {
     if (!to.errors.contains(cls)) to.errors[cls] = error;  // widened when priced: extrapolated

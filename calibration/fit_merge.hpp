@@ -5,8 +5,9 @@
 
 namespace orrery::calibrate {
 
-/// Gives `to` the row-wise kernels and collectives it lacks and `from` has, the rate of row-wise kernels
-/// times the ratio of memory bandwidths. They are marked `scaled_from` and priced as extrapolated.
+/// Gives `to` the row-wise kernels, collectives and classes without a form of their own that it lacks and
+/// `from` has, the rate of row-wise kernels times the ratio of memory bandwidths, those of the last scaled as
+/// scaled_fit does. They are marked `scaled_from` and priced as extrapolated.
 void borrow_missing(FitFile& to, const DeviceProfile& to_device, const FitFile& from,
                     const DeviceProfile& from_device);
 

@@ -54,18 +54,28 @@ Use use_of(const RowKernelRow& r) {
   return held_row({r.bytes}) ? Use::held_row : Use::fit;
 }
 
-std::vector<Use> uses_of(const std::vector<GenericRow>& rows) {
+namespace {
+template <class Row, class DimsOf>
+std::vector<Use> uses_by(const std::vector<Row>& rows, DimsOf dims_of) {
   constexpr std::size_t kFewestShapes = 6;
-  const auto shape = [](const GenericRow& r) { return std::span(r.dims).subspan(1); };
+  const auto shape = [&](const Row& r) { return std::span(dims_of(r)).subspan(1); };
   std::set<std::vector<double>> shapes;
   for (const auto& r : rows) shapes.insert({shape(r).begin(), shape(r).end()});
   std::vector<Use> out;
   for (const auto& r : rows) {
     const bool with_shape = shapes.size() >= kFewestShapes && hash(shape(r), kShapeSeed) % 12 == 0;
-    const bool alone = hash(r.dims, kRowSeed) % 5 == 0;
+    const bool alone = hash(dims_of(r), kRowSeed) % 5 == 0;
     out.push_back(with_shape ? Use::held_shape : alone ? Use::held_row : Use::fit);
   }
   return out;
+}
+}  // namespace
+
+std::vector<Use> uses_of(const std::vector<GenericRow>& rows) {
+  return uses_by(rows, [](const GenericRow& r) -> const KernelClass::Dims& { return r.dims; });
+}
+std::vector<Use> uses_of(const std::vector<LayerRow>& rows) {
+  return uses_by(rows, [](const LayerRow& r) -> const KernelClass::Dims& { return r.shape; });
 }
 
 }  // namespace orrery::calibrate

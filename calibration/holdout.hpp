@@ -22,6 +22,8 @@ Use use_of(const RowKernelRow& row);
 /// For the rows of one class and pair of formats. A shape is all dimensions but the first, which is what a
 /// batch changes; shapes are held out only where there are at least 6, or a fit could be left without any.
 std::vector<Use> uses_of(const std::vector<GenericRow>& rows);
+/// The same for timings of layers of one target, by their `shape`.
+std::vector<Use> uses_of(const std::vector<LayerRow>& rows);
 
 /// Collectives are judged by cross-validation: the fold, 0 to kFolds - 1, in which a row is held out.
 inline constexpr int kFolds = 5;

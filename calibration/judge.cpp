@@ -73,6 +73,14 @@ std::vector<Region> regions(const CollectiveRow& r) {
       {std::to_string(static_cast<int>(r.ranks)) + " ranks", reduce ? Target{0.03, 0.10} : Target{}, true}};
 }
 
+std::vector<Region> regions(const GenericRow& r) {
+  return {{"all", r.own ? kOwn : Target{}, true}};
+}
+
+std::vector<Region> regions(const LayerRow& r) {
+  return {{r.region, {}, true}};
+}
+
 /// Collects log(predicted / measured) by (class, dtype, region, split), keeping the order of first
 /// appearance.
 class Residuals {
@@ -176,7 +184,16 @@ void judge(const DeviceProfile& device, const KernelRows& rows, FitFile& fit) {
     const auto uses = uses_of(group);
     for (std::size_t i = 0; i < group.size(); ++i) {
       const auto& r = group[i];
-      add(kernel_call(r), r.seconds, uses[i], {{"all", kOwn, true}}, format_of(r.dtype, r.weight_dtype));
+      add(kernel_call(r), r.seconds, uses[i], regions(r), format_of(r.dtype, r.weight_dtype));
+    }
+  }
+  for (const auto& group : layer_groups(device, rows.layers)) {
+    const auto uses = uses_of(group);
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      const auto& r = group[i];
+      const KernelCall& call = target_call(r);
+      residuals.add(std::string(r.target->name), format_of(call.dtype, call.weight_dtype), regions(r),
+                    uses[i], std::log(seconds_of(r, model) / r.seconds));
     }
   }
   judge_collectives(device, rows.collectives, residuals);
@@ -195,7 +212,14 @@ Judgement judge_all(const DeviceProfile& device, const KernelRows& rows, const K
   for (const auto& r : rows.decode) add(decode_call(r), r.seconds, decode_regions(r, device), DType::bf16);
   for (const auto& r : rows.row_kernels) add(kernel_call(r), r.seconds, {{"all", {}, true}}, DType::bf16);
   for (const auto& r : rows.collectives) add(kernel_call(r), r.seconds, regions(r), DType::bf16);
-  for (const auto& r : rows.generic) add(kernel_call(r), r.seconds, {{"all", {}, true}}, r.dtype);
+  for (const auto& r : rows.generic) add(kernel_call(r), r.seconds, regions(r), r.dtype);
+  for (const auto& group : layer_groups(device, rows.layers)) {
+    for (const auto& r : group) {
+      const KernelCall& call = target_call(r);
+      residuals.add(std::string(r.target->name), format_of(call.dtype, call.weight_dtype), regions(r),
+                    Use::held_row, std::log(seconds_of(r, model) / r.seconds));
+    }
+  }
   return {residuals.held_out(), residuals.errors()};
 }
 

@@ -6,10 +6,12 @@
 
 #include "base/error.hpp"
 #include "base/quantile.hpp"
+#include "base/registry.hpp"
 #include "calibration/csv_table.hpp"
 #include "calibration/fit_energy.hpp"
 #include "calibration/own_rows.hpp"
 #include "cost/measured_table.hpp"
+#include "ops/kernel_classes.hpp"
 
 namespace orrery::calibrate {
 
@@ -109,6 +111,37 @@ std::int64_t read_vidur_mlp(const CsvTable& t, KernelRows& out) {
   return taken;
 }
 
+void add_exchange(const char* cls, DType dtype, const KernelClass::Dims& dims, double seconds,
+                  KernelRows& out) {
+  GenericRow row;
+  row.cls = Registry<KernelClasses>::find(cls).make;
+  row.dims = dims;
+  row.dtype = row.weight_dtype = dtype;
+  row.seconds = seconds;
+  out.generic.push_back(row);
+}
+
+/// DeepEP's all-to-all among the 8 GPUs of one node: tokens go out in fp8, sums come back in bf16. Of its
+/// normal kernels those on 20 SMs are taken, the library's default.
+std::int64_t read_deepep(const CsvTable& t, KernelRows& out) {
+  constexpr double kUs = 1e-6, kRanks = 8, kSms = 20;
+  const bool low_latency = t.has("dispatch_avg_t_us");
+  std::int64_t taken = 0;
+  for (std::size_t i = 0; i < t.rows(); ++i) {
+    if (!low_latency && (t.number(i, "dispatch_sms") != kSms || t.number(i, "combine_sms") != kSms)) continue;
+    const KernelClass::Dims dims{t.number(i, "num_token"), t.number(i, "num_topk"),
+                                 t.number(i, "hidden_size"), t.number(i, "num_experts"), kRanks};
+    const char* dispatch = low_latency ? "dispatch_avg_t_us" : "dispatch_transmit_us";
+    const char* combine = low_latency ? "combine_avg_t_us" : "combine_transmit_us";
+    add_exchange(low_latency ? "moe_dispatch_low_latency" : "moe_dispatch", DType::fp8, dims,
+                 t.number(i, dispatch) * kUs, out);
+    add_exchange(low_latency ? "moe_combine_low_latency" : "moe_combine", DType::bf16, dims,
+                 t.number(i, combine) * kUs, out);
+    ++taken;
+  }
+  return taken;
+}
+
 /// Reads the table if it is of a kind we fit; returns the rows taken.
 std::int64_t read_table(const CsvTable& t, KernelRows& out) {
   if (t.has_all({"m", "n", "k", "latency"})) return read_gemm(t, out);
@@ -116,6 +149,13 @@ std::int64_t read_table(const CsvTable& t, KernelRows& out) {
     return read_attention(t, true, out);
   if (t.has_all({"batch_size", "isl", "num_key_value_heads", "latency"}))
     return read_attention(t, false, out);
+  if (t.has_all({"num_heads", "batch_size", "step", "tp_size", "kv_cache_dtype"}))
+    return read_mla(t, true, out.layers);
+  if (t.has_all({"num_heads", "batch_size", "isl", "tp_size", "kv_cache_dtype"}))
+    return read_mla(t, false, out.layers);
+  if (t.has_all({"inter_size", "topk", "moe_tp_size", "moe_ep_size", "distribution"}))
+    return read_moe(t, out.layers);
+  if (t.has("dispatch_avg_t_us") || t.has("dispatch_transmit_us")) return read_deepep(t, out);
   if (t.has_all({"op_name", "nccl_dtype", "message_size"})) return read_nccl(t, out);
   if (t.has_all({"kernel_source", "num_gpus", "message_size"})) return read_custom_all_reduce(t, out);
   if (t.has_all({"time_stats.send_recv.median", "size"})) return read_vidur_send_recv(t, out);
@@ -186,6 +226,13 @@ KernelRows read_kernel_rows(const std::vector<std::string>& files_or_folders) {
   reduce_repeats(out.prefill, attention);
   reduce_repeats(out.decode, attention);
   reduce_repeats(out.row_kernels, [](const RowKernelRow& r) { return std::tuple(r.kernel_class, r.bytes); });
+  reduce_repeats(out.generic, [](const GenericRow& r) {
+    return std::tuple(r.cls->name, r.dtype, r.weight_dtype, r.dims);
+  });
+  reduce_repeats(out.layers, [](const LayerRow& r) {
+    const KernelCall& call = target_call(r);
+    return std::tuple(r.target->name, call.dtype, call.weight_dtype, r.shape);
+  });
   reduce_repeats(out.collectives,
                  [](const CollectiveRow& r) { return std::tuple(r.kernel_class, r.ranks, r.bytes); });
   return out;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "calibration/layer_rows.hpp"
 #include "cost/fit_file.hpp"
 #include "ops/kernel_call.hpp"
 
@@ -49,6 +50,7 @@ struct GenericRow {
   KernelClass::Dims dims{};
   DType dtype = DType::bf16, weight_dtype = DType::bf16;
   double seconds = 0;
+  bool own = false;  ///< measured by ourselves
 };
 
 /// Everything calibration knows of one device, several measurements of one shape reduced to their median.
@@ -58,16 +60,17 @@ struct KernelRows {
   std::vector<CollectiveRow> collectives;
   std::vector<RowKernelRow> row_kernels;
   std::vector<GenericRow> generic;
+  std::vector<LayerRow> layers;
   std::vector<FitSource> sources;
   std::optional<EnergyFit> energy;  ///< from those of our own rows that tell their power
   std::vector<std::string> notes;   ///< what was left out, and why: for people
 };
 
-/// Reads kernel tables, telling them apart by their header: aiconfigurator's GEMM, attention, NCCL and custom
-/// all-reduce tables, Vidur's MLP and send/recv tables, and our own measured format (calibration/README.md).
-/// A folder means its *.csv files. Tables of other kinds (MoE, MLA, ...) are skipped. Where both we and
-/// others measured a class in the same formats, ours alone are taken, if they are enough to fit.
-/// Errors: ConfigError with file and line; rows of a dry run.
+/// Reads kernel tables, telling them apart by their header: aiconfigurator's GEMM, attention, latent
+/// attention, mixture of experts, DeepEP, NCCL and custom all-reduce tables, Vidur's MLP and send/recv
+/// tables, and our own measured format (calibration/README.md). A folder means its *.csv files. Tables of
+/// other kinds are skipped. Where both we and others measured a class in the same formats, ours alone are
+/// taken, if they are enough to fit. Errors: ConfigError with file and line; rows of a dry run.
 KernelRows read_kernel_rows(const std::vector<std::string>& files_or_folders);
 
 }  // namespace orrery::calibrate

@@ -50,6 +50,11 @@ Group group(const GenericRow& r) {
   return {std::string(r.cls->name), formats(r.dtype, r.weight_dtype)};
 }
 
+Group group(const LayerRow& r) {
+  const KernelCall& call = target_call(r);
+  return {std::string(r.target->name), formats(call.dtype, call.weight_dtype)};
+}
+
 /// The group of a row of ours, and how many rows its fit needs.
 struct Target {
   Group group;
@@ -82,7 +87,7 @@ RowKernelRow row_kernel_row(const KernelClass& cls, const MeasuredRow& r) {
 }
 
 GenericRow generic_row(const KernelClass& cls, const MeasuredRow& r) {
-  return {&cls, r.dims, r.dtype, r.weight_dtype, r.seconds};
+  return {&cls, r.dims, r.dtype, r.weight_dtype, r.seconds, true};
 }
 
 /// The forms divide by their dimensions and take their logarithms.
@@ -143,7 +148,9 @@ void take_published(const KernelRows& table, const std::set<Group>& ours, Kernel
                            take(table.prefill, out.prefill, ours, prefill, classes) +
                            take(table.decode, out.decode, ours, decode, classes) +
                            take(table.collectives, out.collectives, ours, plain, classes) +
-                           take(table.row_kernels, out.row_kernels, ours, plain, classes);
+                           take(table.row_kernels, out.row_kernels, ours, plain, classes) +
+                           take(table.generic, out.generic, ours, plain, classes) +
+                           take(table.layers, out.layers, ours, plain, classes);
   if (rows == 0) return;
   FitSource source = table.sources.front();
   source.rows = static_cast<std::int64_t>(rows);

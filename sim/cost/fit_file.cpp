@@ -133,6 +133,9 @@ void read_generic(JsonView& v, FitFile& f) {
     fit.weight_dtype = parse_dtype(g.text("weight_dtype"));
     read_coefficients(g.object("coefficients"), GenericForm::kNames, fit.form.c);
     if (auto s = g.object_if("surface")) fit.surface = read_surface(*s);
+    fit.shortest_s = g.number_or("shortest_s", 0);
+    fit.own = g.boolean_or("own", false);
+    fit.scaled_from = g.text_or("scaled_from", "");
     for (auto& r : g.objects("ranges")) {
       r.ignore("dim");  // for readers; the order is the class's
       fit.ranges.push_back(read_range(r, "range"));

@@ -171,6 +171,9 @@ void add_generic(const FitFile& f, Ordered& o) {
                             {"weight_dtype", std::string(name(g.weight_dtype))},
                             {"coefficients", coefficients(GenericForm::kNames, g.form.c)},
                             {"ranges", ranges}});
+    if (g.shortest_s > 0) o["generic"].back()["shortest_s"] = rounded(g.shortest_s);
+    if (g.own) o["generic"].back()["own"] = true;
+    if (!g.scaled_from.empty()) o["generic"].back()["scaled_from"] = g.scaled_from;
     if (!g.surface.empty()) o["generic"].back()["surface"] = surface(g.surface);
   }
 }

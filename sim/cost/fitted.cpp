@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/registry.hpp"
+#include "cost/alpha_beta.hpp"
 #include "cost/roofline.hpp"
 #include "ops/kernel_classes.hpp"
 
@@ -166,12 +167,18 @@ KernelTime FittedModel::row_kernel(const KernelCall& call) const {
 }
 
 KernelTime FittedModel::generic(const KernelCall& call, const GenericFit& fit) const {
+  // Rows between ranks were timed inside a node over its links; further ranks lie behind others.
+  if (is_exchange(*call.cls) && (!links_as_fitted_ || ranks_of(call) > fit.range_of("ranks").high)) {
+    return backing_->price(call);
+  }
   const bool exact = fit.made_for(call);
   const double peak = device_.tensor_peak(call.dtype), fitted_peak = device_.tensor_peak(fit.dtype);
   const double ratio = !exact && peak > 0 && fitted_peak > 0 ? peak / fitted_peak : 1;
-  const double t = fit.seconds(call.dims, call.dtype, call.weight_dtype, ratio) * engine_factor(call, true);
-  if (exact && fit.holds(call.dims)) return {Seconds(t), Provenance::interpolated};
-  return {Seconds(std::max(t, speed_of_light(call))), Provenance::extrapolated};
+  const double t = fit.seconds(call, ratio) * engine_factor(call, fit.own);
+  const bool seen = exact && fit.holds(call.dims) && t >= fit.shortest_s && fit.scaled_from.empty();
+  // Ours may have been timed on what a cache holds.
+  const double least = seen && fit.own ? 0 : speed_of_light(call);
+  return {Seconds(std::max(t, least)), known(seen)};
 }
 
 const GenericFit* FittedModel::generic_for(const KernelCall& call) const {

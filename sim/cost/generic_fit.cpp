@@ -46,15 +46,19 @@ void GenericFit::bind(const KernelClass& cls) {
   }
 }
 
-double GenericFit::seconds(const KernelClass::Dims& dims, DType arithmetic, DType stored,
-                           double tensor_ratio) const {
+double GenericFit::seconds(const KernelCall& call, double tensor_ratio) const {
   GenericForm scaled = form;
   scaled.c[GenericForm::tensor] *= tensor_ratio;
-  const double t = scaled.seconds(make_call(*cls_, dims, arithmetic, stored).work);
+  const double t = scaled.seconds(call.work);
   if (surface.empty()) return t;
   std::array<double, Surface::kMaxAxes> at{};
-  for (std::size_t i = 0; i < axes_.size(); ++i) at[i] = log2_dim(dims[axes_[i]]);
+  for (std::size_t i = 0; i < axes_.size(); ++i) at[i] = log2_dim(call.dims[axes_[i]]);
   return t * std::exp(surface.at({at.data(), axes_.size()}));
+}
+
+FitRange GenericFit::range_of(std::string_view dim) const {
+  const auto at = std::find(cls_->dims.begin(), cls_->dims.end(), dim);
+  return at == cls_->dims.end() ? FitRange{} : ranges[static_cast<std::size_t>(at - cls_->dims.begin())];
 }
 
 bool GenericFit::holds(const KernelClass::Dims& dims) const {

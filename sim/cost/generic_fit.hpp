@@ -2,6 +2,7 @@
 
 #include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cost/surface.hpp"
@@ -37,6 +38,9 @@ struct GenericFit {
   GenericForm form;
   Surface surface;               ///< its axes are named as dimensions of the class; may be empty
   std::vector<FitRange> ranges;  ///< of each dimension, in the order of the class
+  double shortest_s = 0;         ///< the shortest time the rows could tell; shorter prices are extrapolated
+  bool own = false;              ///< fitted on our own rows
+  std::string scaled_from;       ///< the device whose rows these are, rates scaled to this one; "" = this one
 
   /// Where the surface's axes stand among the dimensions of the class; to be called once the rest is set.
   /// Errors: ConfigError when an axis or the number of ranges does not fit the class.
@@ -46,11 +50,12 @@ struct GenericFit {
   bool made_for(const KernelCall& call) const {
     return call.cls == cls_ && call.dtype == dtype && call.weight_dtype == weight_dtype;
   }
-  /// Seconds at these dimensions, the Work being what the class counts from them in these formats; with
-  /// another format than its own, `tensor_ratio` is the ratio of the formats' peaks.
-  double seconds(const KernelClass::Dims& dims, DType arithmetic, DType stored,
-                 double tensor_ratio = 1) const;
+  /// Seconds of a call of the class; with another format than its own, `tensor_ratio` is the ratio of the
+  /// formats' peaks.
+  double seconds(const KernelCall& call, double tensor_ratio = 1) const;
   bool holds(const KernelClass::Dims& dims) const;
+  /// The range of one dimension; empty where the class has no such one.
+  FitRange range_of(std::string_view dim) const;
 
  private:
   const KernelClass* cls_ = nullptr;
