@@ -36,7 +36,7 @@ std::pair<std::string, const Json*> only_key(const Json& entry, std::initializer
   std::pair<std::string, const Json*> found{"", nullptr};
   for (const auto& [key, value] : entry.items()) {
     if (key == "when") continue;
-    const bool known = std::any_of(names.begin(), names.end(), [&](const char* n) { return key == n; });
+    const bool known = std::find(names.begin(), names.end(), key) != names.end();
     if (known && found.second == nullptr) {
       found = {key, &value};
       continue;
