@@ -31,6 +31,7 @@ class BlockCounts {
   std::int64_t dropped_at(std::int64_t step) const { return group_.count * at(dropped_, step); }
   /// The same over `steps` steps from `step` on; the caller has kept to step_to_event().
   std::int64_t taken(std::int64_t step, std::int64_t steps) const {
+    if (steps == 1) return taken_at(step);
     return group_.count * sum(taken_, seqs_, step, steps);
   }
   std::int64_t dropped(std::int64_t step, std::int64_t steps) const;

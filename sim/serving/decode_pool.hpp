@@ -43,7 +43,9 @@ class DecodePool {
   void watch_drop(SeqIndex seq, std::uint32_t generation, Tokens tokens) {
     drop_.push({clock_ + tokens, seq, generation});
   }
-  SeqIndex pop_dropping(const std::vector<Sequence>& sequences) { return pop(drop_, sequences); }
+  SeqIndex pop_dropping(const std::vector<Sequence>& sequences) {
+    return drop_.empty() ? kNoSeq : pop(drop_, sequences);
+  }
 
   /// KV blocks that `steps` more steps of the set take, and those they leave behind their caps. What a step
   /// leaves behind is free when the next one is planned.
