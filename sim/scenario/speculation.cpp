@@ -150,6 +150,12 @@ Speculation choose_speculation(const Scenario& s, const ModelSpec& target, const
     warnings.push_back("the host's time to look up n-grams is not measured and left out");
     return out;
   }
+  if (method == DraftMethod::mtp && target.mtp_layers == 0) {
+    throw ConfigError(
+        fmt::format("speculative_config: method is mtp, and {} has no multi-token-prediction layers",
+                    target.name),
+        "ngram, draft_model, eagle or eagle3");
+  }
   out.drafting.passes = config.decoder.num_speculative_tokens;
   if (method == DraftMethod::draft_model) {
     take_draft_model(s, target, ctx, device, warnings, out);

@@ -62,6 +62,23 @@ TEST_CASE("does a speculative_config that cannot be meant name the field and wha
   refused(R"({"method": "ngram", "num_speculative_tokens": 99})", "99");
   CHECK_THROWS_WITH(deploy(scenario(R"({"method": "draft_model", "num_speculative_tokens": 2})")),
                     Catch::Contains("model is missing"));
+  CHECK_THROWS_WITH(deploy(scenario(R"({"method": "mtp"})")),
+                    Catch::Contains("no multi-token-prediction layers"));
+}
+
+TEST_CASE("does DeepSeek-V3's MTP layer draft with one more layer of the model, experts and all?") {
+  Scenario s = scenario(R"({"method": "mtp", "num_speculative_tokens": 2, "acceptance": 0.85})");
+  s.model = "deepseek-v3", s.gpu = "h200-sxm", s.tensor_parallel_size = 8;
+  const auto d = deploy(s);
+  REQUIRE(d.speculation.drafting.model.has_value());
+  CHECK(d.speculation.drafting.model->layers() == 1);
+  CHECK(d.speculation.drafting.passes == 2);
+  // DeepSeek-V3's card counts 14 B for the MTP module with the embedding and LM head it shares (2 x 0.93 B),
+  // so some 11.6 B beside them, in FP8; the projection of two streams lies whole on each of the eight ranks.
+  const double projection = 2.0 * 7168 * 7168;
+  CHECK(d.speculation.draft_weight_bytes * 8 - 7 * projection == Approx(11.6e9).epsilon(0.03));
+  s.speculative_config = "";
+  CHECK(d.kv.block_bytes == Approx(deploy(s).kv.block_bytes * 62 / 61));  // 61 layers, and one more
 }
 
 TEST_CASE("is an acceptance that nobody gave said to be assumed, with its source?") {
