@@ -1,3 +1,5 @@
+#include "cmd_explain.hpp"
+
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -154,7 +156,9 @@ int step(const std::vector<std::string>& args) {
 
 int run(const std::vector<std::string>& args) {
   return dispatch("explain", "Why a prediction is what it is.",
-                  {{"step", "the kernels of one engine step and what bounds them", step}}, args);
+                  {{"step", "the kernels of one engine step and what bounds them", step},
+                   {"arch", "architectures against the length of the context", explain_arch}},
+                  args);
 }
 
 const Registration<Commands> registered{"explain", "why a step takes as long as it does, kernel by kernel",

@@ -1,9 +1,12 @@
 #include <cstdio>
 
+#include <fmt/format.h>
+
 #include "base/error.hpp"
 #include "base/json.hpp"
 #include "command.hpp"
 #include "listings.hpp"
+#include "model/methods.hpp"
 #include "option_words.hpp"
 #include "options.hpp"
 
@@ -25,12 +28,44 @@ int list_kinds(const OutputOptions& output) {
   return 0;
 }
 
+/// Every method whose id begins with `filter`, or that uses the block of that name: what it is, the
+/// parameters that express it, and what its test asserts.
+int list_methods(const OutputOptions& output, const std::string& filter) {
+  Json all = Json::array();
+  std::vector<std::string> known;
+  for (const auto& m : load_methods()) {
+    if (known.empty() || known.back() != m.group()) known.push_back(m.group());
+    if (m.id.rfind(filter, 0) != 0 && !m.blocks.contains(filter)) continue;
+    all.push_back({{"id", m.id},
+                   {"method", m.name},
+                   {"blocks", m.blocks},
+                   {"test", name(m.test)},
+                   {"works_when", m.works_when},
+                   {"source", m.source}});
+    if (output.json) continue;
+    fmt::print("{:<8}{}\n", m.id, m.name);
+    for (const auto& [block, parameters] : m.blocks.items()) {
+      fmt::print("{:<8}{} {}\n", "", block, parameters.dump());
+    }
+    fmt::print("{:<8}{}: {}\n", "", name(m.test), m.works_when);
+  }
+  if (all.empty()) {
+    throw ConfigError(fmt::format("no method's id or block is '{}'", filter),
+                      fmt::format("groups: {}", fmt::join(known, " ")), ExitCode::usage);
+  }
+  if (output.json) std::printf("%s\n", all.dump(2).c_str());
+  return 0;
+}
+
 int run(const std::vector<std::string>& args) {
-  std::string kind;
-  Options options("list", "What can be named: models, devices, engines, policies, formats.");
-  options.positional("KIND", kind, "which; without it, the kinds", false);
+  std::string kind, filter;
+  Options options("list", "What can be named: models, devices, engines, policies, formats, methods.");
+  options.positional("KIND", kind, "which; without it, the kinds", false)
+      .positional("FILTER", filter, "of methods: a group, an id or a block", false);
+  options.example("orrery list kernels").example("orrery list methods SPA-18");
   if (!options.parse(args)) return 0;
   if (kind.empty()) return list_kinds(options.output());
+  if (kind == "methods") return list_methods(options.output(), filter);
   std::vector<std::string> kinds;
   for (const auto& l : listings()) {
     kinds.push_back(l.kind);

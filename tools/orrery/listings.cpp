@@ -1,15 +1,13 @@
 #include "listings.hpp"
 
-#include <algorithm>
-#include <filesystem>
-
 #include <fmt/format.h>
 
-#include "base/data_dir.hpp"
 #include "base/registry.hpp"
 #include "command.hpp"
 #include "cost/kernel_cost_model.hpp"
 #include "hw/device_profile.hpp"
+#include "model/family_map.hpp"
+#include "model/methods.hpp"
 #include "model/model_spec.hpp"
 #include "ops/kernel_classes.hpp"
 #include "report/slo.hpp"
@@ -47,12 +45,12 @@ Entries models() {
 }
 
 Entries families() {
+  return names_only(list_families());
+}
+
+Entries methods() {
   Entries out;
-  std::error_code ignored;
-  for (const auto& file : std::filesystem::directory_iterator(data_dir() + "/models/families", ignored)) {
-    if (file.path().extension() == ".json") out.push_back({file.path().stem().string(), ""});
-  }
-  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  for (const auto& m : load_methods()) out.push_back({m.id, m.name});
   return out;
 }
 
@@ -94,10 +92,12 @@ const std::vector<Listing>& listings() {
       {"commands", "verbs of this program", "COMMAND", registered<Commands>},
       {"cost-models", "where kernel times come from (--cost-model)", "", registered<CostModels>},
       {"engines", "serving engines and their versions (--engine)", "ENGINE", engines},
+      {"families", "model families whose architecture is understood (model_type)", "", families},
       {"gpus", "devices (--gpu); more with 'orrery gpus'", "GPU", gpus},
       {"kernels", "classes of kernels a step is made of", "", registered<KernelClasses>},
       {"lengths", "length distributions (--input, --output)", "LENGTHS", registered<LengthDistributions>},
-      {"methods", "model families whose architecture is understood (model_type)", "", families},
+      {"methods", "methods of the literature as parameters; 'orrery list methods SPA' for one group", "",
+       methods},
       {"models", "models (--model); more with 'orrery models'", "MODEL", models},
       {"routers", "how requests are spread over replicas (--router)", "ROUTER", registered<Routers>},
       {"schedulers", "batching policies, chosen by the engine", "", registered<Schedulers>},
