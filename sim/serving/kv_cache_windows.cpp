@@ -1,6 +1,6 @@
 // The prefix cache of groups with caps: a unit is one block, and a sequence holds the units in its window.
 #include <algorithm>
-#include <ranges>
+#include <optional>
 
 #include "base/error.hpp"
 #include "serving/kv_cache.hpp"
@@ -157,15 +157,15 @@ void KvCache::give_window_identities(Sequence& seq, Tokens after) {
 std::int64_t KvCache::drop_units(WindowHold& hold, std::int64_t count, std::int64_t end) {
   const std::int64_t gone = std::min(end - hold.first, std::ssize(hold.units));
   if (gone <= 0) return 0;
-  const auto last = hold.units.begin() + static_cast<std::ptrdiff_t>(gone);
-  for (const std::int32_t index : std::ranges::subrange(hold.units.begin(), last) | std::views::reverse) {
+  for (std::int64_t i = gone; i-- > 0;) {
+    const std::int32_t index = hold.units[static_cast<std::size_t>(i)];
     if (index == kNone) {
       enqueue_anonymous(count, {});
     } else {
       dereference(index);
     }
   }
-  hold.units.erase(hold.units.begin(), last);
+  hold.units.erase(hold.units.begin(), hold.units.begin() + static_cast<std::ptrdiff_t>(gone));
   hold.first += gone;
   return gone;
 }
