@@ -34,9 +34,9 @@ std::set<std::string> tested_rows() {
     std::ifstream in(file.path());
     std::stringstream text;
     text << in.rdbuf();
-    const std::string source = text.str(), opening = "TEST_CASE(\"";
+    const std::string source = text.str(), opening = "TEST_CASE(";
     for (auto at = source.find(opening); at != std::string::npos; at = source.find(opening, at + 1)) {
-      const auto begin = at + opening.size();
+      const auto begin = source.find('"', at) + 1;
       rows.insert(source.substr(begin, source.find(' ', begin) - begin));
     }
   }
