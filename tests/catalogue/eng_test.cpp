@@ -57,9 +57,7 @@ TEST_CASE("ENG-12 does a chain of five drafts at acceptance 0.8 bring 3.689 toke
   CHECK(with(row, 0, 0.8).tokens_per_step() == 1);
 }
 
-TEST_CASE(
-    "ENG-12 is speculation faster than plain decoding for one sequence, and slower once verifying is "
-    "arithmetic?") {
+TEST_CASE("ENG-12 is speculation faster for one sequence, and slower once verifying is arithmetic?") {
   const Decoder decoder(block_of<DecoderParams>("ENG-12", "decoder"));
   Drafting drafting;
   drafting.queries = decoder.queries();
@@ -105,8 +103,7 @@ TEST_CASE("ENG-12 does a simulated engine make tau tokens a step, by pace and by
 
 // Two distributions with overlap 0.2 + 0.25 + 0.2 = 0.65; drafted and verified by the rule of the paper: keep
 // x drawn from q with chance min(1, p / q), else draw from what p has more than q.
-TEST_CASE(
-    "ENG-14 does verifying keep a draft as often as the distributions overlap, and give the target's own?") {
+TEST_CASE("ENG-14 are drafts kept as often as distributions overlap, outputs drawn as the target?") {
   const std::array<double, 3> p{0.5, 0.3, 0.2}, q{0.2, 0.25, 0.55};
   const auto row = block_of<DecoderParams>("ENG-14", "decoder");
   CHECK(acceptance_of(p, q) == Approx(row.acceptance.front()));
@@ -141,8 +138,7 @@ TEST_CASE(
 
 // Baseline: speculation with the draft before distillation, taken at alpha 0.7, five tokens, c 0.05. The
 // three values by hand: 3.68928 / 1.25; 1.96875 / 2; 2.533 / 1.3.
-TEST_CASE(
-    "ENG-15 does acceptance alone bring what distilled drafts report, 1.10x to 1.45x over plain drafts?") {
+TEST_CASE("ENG-15 does acceptance alone bring distilled drafts 1.10x to 1.45x over plain ones?") {
   const auto row = block_of<DecoderParams>("ENG-15", "decoder");
   CHECK(with(row, 5, 0.8).speedup(0.05) == Approx(2.951).epsilon(0.01));
   CHECK(with(row, 5, 0.5).speedup(0.2) == Approx(0.984).epsilon(0.01));
