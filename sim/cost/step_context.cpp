@@ -100,15 +100,17 @@ ContextPrice DecodeTable::price(std::size_t g, const DecodeSet& set) {
   const int w = groups_[g].window;
   const auto i = static_cast<std::size_t>(w);
   const TokenPace& pace = set.pace;
-  ORRERY_CHECK(pace_steps_ % pace.steps == 0, "a decode set of another pace than prices were compiled for");
+  const std::int64_t q = pace.steps;
+  ORRERY_CHECK(q == 1 || pace_steps_ % q == 0, "a decode set of another pace than prices were compiled for");
+  const auto per_part = [q](std::int64_t value) { return q == 1 ? value : value / q; };
   const std::int64_t growing = w < 0 ? set.seqs : set.growing[i];
   // The last of a sequence's queries reads the keys of those before it.
   const Tokens whole = w < 0 ? set.context + set.seqs * (queries_ - 1) : set.windowed[i];
-  const std::int64_t x = whole * pace.steps + growing * pace.phase;  // in parts of a token
-  const ContextPiece p = piece(g, set.seqs, x / pace.steps);
-  const std::int64_t slope = p.slope / pace.steps, gain = growing * pace.tokens;
-  ContextPrice price{p.base + slope * (x - p.start * pace.steps), slope * gain, kEndless, p.provenance};
-  if (gain > 0 && p.end < kEndless) price.steps = (p.end * pace.steps - x + gain - 1) / gain;
+  const std::int64_t x = whole * q + growing * pace.phase;  // in parts of a token
+  const ContextPiece p = piece(g, set.seqs, per_part(x));
+  const std::int64_t slope = per_part(p.slope), gain = growing * pace.tokens;
+  ContextPrice price{p.base + slope * (x - p.start * q), slope * gain, kEndless, p.provenance};
+  if (gain > 0 && p.end < kEndless) price.steps = (p.end * q - x + gain - 1) / gain;
   return price;
 }
 
