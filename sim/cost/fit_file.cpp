@@ -134,6 +134,9 @@ void read_generic(JsonView& v, FitFile& f) {
     read_coefficients(g.object("coefficients"), GenericForm::kNames, fit.form.c);
     if (auto s = g.object_if("surface")) fit.surface = read_surface(*s);
     fit.shortest_s = g.number_or("shortest_s", 0);
+    fit.weight_only_tensor_factor = g.number_or("weight_only_tensor_factor", 1);
+    fit.weight_only_source = g.text_or("weight_only_source", "");
+    if (fit.weight_only_tensor_factor <= 0) g.fail("weight_only_tensor_factor", "a factor is above 0");
     fit.own = g.boolean_or("own", false);
     fit.scaled_from = g.text_or("scaled_from", "");
     for (auto& r : g.objects("ranges")) {

@@ -172,6 +172,10 @@ void add_generic(const FitFile& f, Ordered& o) {
                             {"coefficients", coefficients(GenericForm::kNames, g.form.c)},
                             {"ranges", ranges}});
     if (g.shortest_s > 0) o["generic"].back()["shortest_s"] = rounded(g.shortest_s);
+    if (g.weight_only_tensor_factor != 1) {
+      o["generic"].back()["weight_only_tensor_factor"] = rounded(g.weight_only_tensor_factor);
+      o["generic"].back()["weight_only_source"] = g.weight_only_source;
+    }
     if (g.own) o["generic"].back()["own"] = true;
     if (!g.scaled_from.empty()) o["generic"].back()["scaled_from"] = g.scaled_from;
     if (!g.surface.empty()) o["generic"].back()["surface"] = surface(g.surface);

@@ -173,7 +173,10 @@ KernelTime FittedModel::generic(const KernelCall& call, const GenericFit& fit) c
   }
   const bool exact = fit.made_for(call);
   const double peak = device_.tensor_peak(call.dtype), fitted_peak = device_.tensor_peak(fit.dtype);
-  const double ratio = !exact && peak > 0 && fitted_peak > 0 ? peak / fitted_peak : 1;
+  double ratio = !exact && peak > 0 && fitted_peak > 0 ? peak / fitted_peak : 1;
+  if (!exact && bytes_per_element(call.weight_dtype) < bytes_per_element(call.dtype)) {
+    ratio /= fit.weight_only_tensor_factor;
+  }
   const double t = fit.seconds(call, ratio) * engine_factor(call, fit.own);
   const bool seen = exact && fit.holds(call.dims) && t >= fit.shortest_s && fit.scaled_from.empty();
   // Ours may have been timed on what a cache holds.

@@ -42,6 +42,11 @@ struct GenericFit {
   bool own = false;              ///< fitted on our own rows
   std::string scaled_from;       ///< the device whose rows these are, rates scaled to this one; "" = this one
 
+  /// By how much slower than this fit's the arithmetic is where weights of fewer bits are widened on the way,
+  /// and where that is from; 1 = as fast.
+  double weight_only_tensor_factor = 1;
+  std::string weight_only_source;
+
   /// Where the surface's axes stand among the dimensions of the class; to be called once the rest is set.
   /// Errors: ConfigError when an axis or the number of ranges does not fit the class.
   void bind(const KernelClass& cls);

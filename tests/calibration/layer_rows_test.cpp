@@ -143,6 +143,26 @@ TEST_CASE("do tables of latent attention, experts and DeepEP become the calls of
   }
 }
 
+TEST_CASE("is arithmetic on widened weights slower by the file's factor, and reading them not?") {
+  const auto device = load_device("h100-sxm");
+  FitFile fit;
+  fit.device = device.name;
+  fit_layers(device, rows_with(device, 5e-6, 2e12), fit);
+  auto& g = fit.generic.at(0);
+  g.form.c[GenericForm::tensor] = 400e12;
+  g.surface = {};
+  g.weight_only_tensor_factor = 1;
+  const auto as_fast = model_of(device, fit);
+  g.weight_only_tensor_factor = 3;
+  const auto slower = model_of(device, fit);
+  const auto seconds = [](const FittedModel& m, double rows, DType weights) {
+    return m.price(make_call(kGroupedGemm, {rows, 4096, 4096, 8, 8}, DType::bf16, weights)).time.value;
+  };
+  CHECK(seconds(slower, 1e6, DType::fp4) / seconds(as_fast, 1e6, DType::fp4) == Approx(3).epsilon(0.02));
+  CHECK(seconds(slower, 8, DType::fp4) / seconds(as_fast, 8, DType::fp4) == Approx(1).epsilon(0.01));
+  CHECK(seconds(slower, 1e6, DType::bf16) == seconds(as_fast, 1e6, DType::bf16));
+}
+
 namespace {
 struct Shown {
   const char *device, *table;
