@@ -51,8 +51,8 @@ FittedModel::FittedModel(FitFile fit, DeviceProfile device, Topology topology, K
                      topology_.gpu_link_bytes_per_s > 0.75 * device_.nvlink_bytes_per_s;
 }
 
-/// What was fitted in these formats; else fp16 runs as bf16 and int8 as fp8; another format scales the bf16
-/// fit by the ratio of datasheet peaks.
+/// What was fitted in these formats; else fp16 runs as bf16 and int8 as fp8; other formats scale the fp8 fit,
+/// if they have 8 bits or fewer and there is one, else the bf16 fit by the ratio of datasheet peaks.
 FittedModel::GemmChoice FittedModel::choose_gemm(DType dtype, DType weight_dtype) const {
   const auto of = [&](DType arithmetic, DType weights) -> const GemmFit* {
     const auto at = std::find_if(fit_.gemm.begin(), fit_.gemm.end(), [&](const GemmFit& g) {
@@ -61,7 +61,7 @@ FittedModel::GemmChoice FittedModel::choose_gemm(DType dtype, DType weight_dtype
     return at == fit_.gemm.end() ? nullptr : &*at;
   };
   const auto sixteen = [](DType t) { return t == DType::fp16 ? DType::bf16 : t; };
-  const DType canonical = dtype == DType::int8 ? DType::fp8 : sixteen(dtype);
+  const DType canonical = bytes_per_element(dtype) <= 1 ? DType::fp8 : sixteen(dtype);
   GemmChoice c;
   c.fit = of(dtype, weight_dtype);
   if (c.fit == nullptr) c.fit = of(sixteen(dtype), sixteen(weight_dtype));
@@ -77,8 +77,11 @@ FittedModel::GemmChoice FittedModel::choose_gemm(DType dtype, DType weight_dtype
   c.form = c.fit->form;
   c.element = bytes_per_element(c.fit->dtype);
   const double peak = device_.tensor_peak(dtype), fitted_peak = device_.tensor_peak(c.fit->dtype);
-  if (c.fit->dtype != canonical && peak > 0 && fitted_peak > 0) {
+  const bool same_pace = c.fit->dtype == canonical && (dtype == DType::int8 || sixteen(dtype) == canonical);
+  if (!same_pace && peak > 0 && fitted_peak > 0) {
     c.form.c[GemmForm::tensor] *= peak / fitted_peak;
+    // A step of k holds as many bytes: more elements of a narrower format.
+    c.form.c[GemmForm::step_latency] *= std::min(1.0, bytes_per_element(dtype) / c.element);
     c.element = bytes_per_element(dtype);
   }
   return c;

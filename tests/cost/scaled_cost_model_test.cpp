@@ -72,3 +72,15 @@ TEST_CASE("does a scaled model leave out what the device cannot do?") {
   const auto reduce = make_call(kAllReduceNccl, {2, 1 << 20}, DType::bf16, DType::bf16);
   CHECK(model.price(reduce).provenance == Provenance::analytic);
 }
+
+TEST_CASE("does a 4-bit product on matrix units that have the format run faster than an 8-bit one?") {
+  // B200's datasheet: twice the operations in fp4 and half the bytes; a product this large is bound by
+  // neither launches nor waves.
+  const auto b200 = load_device("b200");
+  const auto model = make_unmeasured(b200, {});
+  const auto seconds = [&](DType t) {
+    return model->price(make_call(kGemm, {8192, 16384, 8192}, t, t)).time.value;
+  };
+  CHECK(seconds(DType::fp8) / seconds(DType::fp4) > 1.5);
+  CHECK(seconds(DType::fp8) / seconds(DType::fp4) < 2.05);
+}
