@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "model/model_spec.hpp"
 #include "scenario/settings.hpp"
 #include "scenario/value_forms.hpp"
 
@@ -49,6 +50,16 @@ std::vector<std::string> read_lines(const std::string& path) {
     start = end + 1;
   }
   return lines;
+}
+
+/// Whether a model's checkpoint holds its experts, or all its layers, in four bits. A model that cannot be
+/// read is left to whoever simulates the row.
+bool stored_in_four_bits(const std::string& model) {
+  try {
+    return bytes_per_element(load_model(model).native.linear(Module::experts).weight) < 1;
+  } catch (const ConfigError&) {
+    return false;
+  }
 }
 
 /// Turns one row into a scenario, or into the reason why there is none.
@@ -112,7 +123,9 @@ class RowReader {
       return skip("mode " + text("mode") + " is not modelled yet");
     if (above_one("pp")) return skip("pipeline parallelism is not modelled yet");
     if (above_one("attn_dp")) return skip("attention data parallelism is not modelled yet");
-    if (above_one("moe_ep")) return skip("expert parallelism is not modelled yet");
+    if (above_one("moe_ep") && text("moe_ep") != text("tp")) {
+      return skip("expert parallelism over other ranks than tensor parallelism's is not modelled yet");
+    }
     for (const char* column : {"isl_max", "osl_max"}) {
       if (text(column).empty()) return skip(fmt::format("{} is blank", column));
     }
@@ -129,12 +142,13 @@ class RowReader {
       set("engine", version.empty() ? text("framework") : fmt::format("{}@{}", text("framework"), version));
     }
     if (!text("tp").empty()) set("tensor_parallel_size", text("tp"));
+    if (!text("moe_ep").empty() && number("moe_ep") > 1) set("enable_expert_parallel", "true");
     const auto& precision = text("precision");
     if (precision == "bf16" || precision == "fp16") {
       set("quantization", "none");
       set("dtype", precision == "bf16" ? "bfloat16" : "float16");
     } else if (precision == "fp4") {
-      row_.skipped = "fp4 is not modelled yet";
+      if (!stored_in_four_bits(text("model"))) row_.skipped = "fp4 is modelled for checkpoints stored in it";
     } else if (!precision.empty()) {
       set("quantization", precision);
     }

@@ -214,6 +214,7 @@ Deployment deploy(const Scenario& s) {
   d.topology = topology_for(d.device);
   d.engine = load_engine(s.engine);
   d.lowering.shard.tp = s.tensor_parallel_size;
+  if (s.enable_expert_parallel) d.lowering.shard.ep = s.tensor_parallel_size;
   warn_unmeasured(d.engine, d.warnings);
   check_scale(s, d);
   d.settings = d.engine.settings_for(d.device);

@@ -39,7 +39,7 @@ constexpr EngineArg kArgs[] = {
     // vLLM, changes timing
     {"vllm", "kv-transfer-config", "", not_modelled, true, "", ""},
     {"vllm", "compilation-config", "O", not_modelled, true, "", ""},
-    {"vllm", "enable-expert-parallel", "", not_modelled, false, "", ""},
+    {"vllm", "enable-expert-parallel", "", modelled, false, "enable_expert_parallel", ""},
     {"vllm", "enable-eplb", "", not_modelled, false, "", ""},
     {"vllm", "all2all-backend", "", not_modelled, true, "", ""},
     {"vllm", "enable-dbo", "", not_modelled, false, "", ""},

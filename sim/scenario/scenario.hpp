@@ -49,7 +49,8 @@ struct Scenario {
   std::vector<std::int64_t> cudagraph_capture_sizes;
   bool enforce_eager = false;
   bool disable_custom_all_reduce = false;
-  std::string speculative_config;  ///< JSON, see speculation.hpp; "" = plain decoding
+  bool enable_expert_parallel = false;  ///< whole experts on each tensor-parallel rank, not parts of all
+  std::string speculative_config;       ///< JSON, see speculation.hpp; "" = plain decoding
 
   WorkloadSpec workload;
   std::string slo;      ///< "ttft<=500ms@p99,tpot<=30ms@p99"

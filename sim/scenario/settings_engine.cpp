@@ -107,6 +107,8 @@ void add_engine_settings(std::vector<Setting>& out) {
                  }});
   add("enforce_eager", "", "no CUDA graphs", ORRERY_MEMBER(enforce_eager));
   add("disable_custom_all_reduce", "", "NCCL for every all-reduce", ORRERY_MEMBER(disable_custom_all_reduce));
+  add("enable_expert_parallel", "", "whole experts on each GPU of a replica, not parts of all",
+      ORRERY_MEMBER(enable_expert_parallel));
   add("speculative_config", "JSON",
       "as vLLM's: method, model, num_speculative_tokens; and acceptance, sampled",
       ORRERY_MEMBER(speculative_config));
