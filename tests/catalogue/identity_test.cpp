@@ -96,13 +96,17 @@ TEST_CASE("catalogue: is a window as long as any context full attention?") {
 }
 
 TEST_CASE("catalogue: does a budget of chosen keys above any context choose nothing?") {
-  check_identity([](LayerKind& kind) {
-    KeySelection select;
-    select.index = KeyIndex::blocks;
-    select.block = 16;
-    select.budget = 1 << 20;
-    attention(kind).pattern.select = select;
-  });
+  // A decode set's longest sequence is not known, so that it is the import that takes such a pattern out:
+  // where it covers the longest context.
+  AttentionPattern pattern;
+  pattern.select.emplace();
+  pattern.select->index = KeyIndex::blocks;
+  pattern.select->block = 16;
+  pattern.select->budget = 65536;
+  CHECK(pattern.covers(65536));
+  CHECK_FALSE(pattern.covers(65537));
+  const PrefillChunk prompt{512, 2048};
+  CHECK(pattern.pairs(prompt) == AttentionPattern{}.pairs(prompt));
 }
 
 TEST_CASE("catalogue: are globals over the whole context full attention?") {

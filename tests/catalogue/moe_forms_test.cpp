@@ -85,7 +85,7 @@ TEST_CASE("MOE-11 does retrieval among a million experts grow with the root of t
   CHECK(exponent == Approx(0.5).margin(0.05));
   // k h single neurons per token, 4 D FLOPs each, from tables that few tokens share: bound by the gather.
   peer.experts = 1 << 20;
-  const auto& experts = call_of(lowered(peer, 1024, 64), "experts");
+  const auto experts = call_of(lowered(peer, 1024, 64), "experts");
   CHECK(experts.work.vector_flops == 64.0 * 16 * 8 * 4 * 1024);
   CHECK(experts.work.intensity() < 2);
   CHECK(experts.work.weight_bytes == Approx(64.0 * 16 * 8 * 2 * 1024 * 2).epsilon(0.01));

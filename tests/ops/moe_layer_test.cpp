@@ -150,7 +150,7 @@ TEST_CASE("do the ranks of a split hold the experts once, and the busiest comput
     INFO("tp " << c.tp << " dp " << c.dp << " ep " << c.ep);
     CHECK(weights(p, ctx) == Approx(experts / 8 + router));
     // As many tokens over all data-parallel ranks together: the same work, divided over eight ranks.
-    const auto& up = call_of(lowered(p, 256 / c.dp, ctx), "experts_up");
+    const auto up = call_of(lowered(p, 256 / c.dp, ctx), "experts_up");
     const double share = up.work.tensor_flops / (whole / 8);
     CHECK(share >= 1 - 1e-12);
     CHECK(share == Approx(c.ep == 1 ? 1.0 : 1.1).margin(0.1));
