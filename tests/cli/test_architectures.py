@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Do architectures compare as their sizes say, and are methods and experts asked for by name?"""
+import json
+
+from harness import USAGE, Case, main
+
+ARCH = ["explain", "arch", "-g", "h100-sxm"]
+
+
+class Architectures(Case):
+    def curves(self, *args):
+        return {c["model"]: c for c in json.loads(self.succeed(*ARCH, *args, "--json").stdout)}
+
+    def test_does_a_state_cost_the_same_at_any_length_and_full_attention_not(self):
+        curves = self.curves("llama-2-7b", "falcon-mamba-7b", "--ctx", "1k,64k")
+        short, long = curves["falcon-mamba-7b"]["points"]
+        self.assertEqual(short["sequence_bytes_per_gpu"], long["sequence_bytes_per_gpu"])
+        self.assertEqual(short["decode_step_alone_s"], long["decode_step_alone_s"])
+        short, long = curves["llama-2-7b"]["points"]
+        self.assertEqual(short["sequence_bytes_per_gpu"], 1024 * 524288)
+        self.assertEqual(long["sequence_bytes_per_gpu"], 64 * short["sequence_bytes_per_gpu"])
+        self.assertGreater(short["max_batch"], 50 * long["max_batch"])
+
+    def test_do_prompts_cost_more_than_twice_for_twice_the_length_under_full_attention_alone(self):
+        curves = self.curves("llama-3.1-8b", "falcon-mamba-7b", "--ctx", "64k,128k")
+        grows = {model: c["points"][1]["prefill_s"] / c["points"][0]["prefill_s"] for model, c in curves.items()}
+        self.assertGreater(grows["llama-3.1-8b"], 2.5)
+        self.assertAlmostEqual(grows["falcon-mamba-7b"], 2, delta=0.05)
+
+    def test_does_the_table_fit_a_terminal_and_say_what_goes_beyond_a_model(self):
+        run = self.succeed(*ARCH, "llama-2-7b", "mistral-7b-v0.1", "--ctx", "1k..16k", "--plot", "kv", "--svg", "kv.svg")
+        self.assertLessEqual(max(map(len, run.stdout.splitlines())), 100)
+        self.assertIn("8,192*", run.stdout)
+        self.assertIn("A llama-2-7b", run.stdout)
+        self.assertTrue((self.folder / "kv.svg").read_text(encoding="utf-8").startswith("<svg"))
+
+    def test_are_bad_questions_refused_with_what_is_valid(self):
+        self.refuse(USAGE, *ARCH, says=["no architecture is named"])
+        self.refuse(USAGE, *ARCH, "llama-2-7b", "--plot", "beauty", says=["beauty", "throughput"])
+        self.refuse(USAGE, *ARCH, "llama-2-7b", "--ctx", "0", says=["--ctx"])
+
+    def test_do_experts_that_lie_whole_on_ranks_cost_other_time_than_cut_ones(self):
+        run = ["run", "-m", "mixtral-8x7b", "-g", "h100-sxm", "-tp", "8", "--num-prompts", "40", "--random-input-len", "256",
+               "--random-output-len", "32", "--request-rate", "20", "--json"]
+        cut = json.loads(self.succeed(*run).stdout)
+        whole = json.loads(self.succeed(*run, "--enable-expert-parallel").stdout)
+        self.assertNotEqual(cut["mean_tpot_ms"], whole["mean_tpot_ms"])
+
+
+class Methods(Case):
+    def test_does_a_row_say_its_parameters_and_what_its_test_asserts(self):
+        rows = json.loads(self.succeed("list", "methods", "SPA-18", "--json").stdout)
+        self.assertEqual([r["id"] for r in rows], ["SPA-18"])
+        self.assertIn("attention", rows[0]["blocks"])
+        self.assertIn(rows[0]["test"], ("law", "kernel", "headline"))
+        self.assertTrue(rows[0]["works_when"])
+
+    def test_are_methods_found_by_group_and_by_block(self):
+        lin = json.loads(self.succeed("list", "methods", "LIN", "--json").stdout)
+        self.assertEqual(len(lin), 35)
+        states = json.loads(self.succeed("list", "methods", "state", "--json").stdout)
+        self.assertGreater(len(states), 30)
+        self.refuse(USAGE, "list", "methods", "XYZ", says=["XYZ", "SPA"])
+
+
+if __name__ == "__main__":
+    main()
