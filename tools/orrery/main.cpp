@@ -90,6 +90,7 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::fputs("error: out of memory  [exit 70]\n", stderr);
   } catch (const std::exception& e) {
+    if (std::ferror(stdout)) return finish_stdout(0);  // fmt throws where it cannot write
     std::fprintf(stderr,
                  "internal error: %s\n  this is a bug in orrery %s: please report it with the command line  "
                  "[exit 70]\n",
