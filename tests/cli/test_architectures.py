@@ -2,7 +2,7 @@
 """Do architectures compare as their sizes say, and are methods and experts asked for by name?"""
 import json
 
-from harness import USAGE, Case, main
+from harness import OK, USAGE, Case, main
 
 ARCH = ["explain", "arch", "-g", "h100-sxm"]
 
@@ -45,6 +45,26 @@ class Architectures(Case):
         cut = json.loads(self.succeed(*run).stdout)
         whole = json.loads(self.succeed(*run, "--enable-expert-parallel").stdout)
         self.assertNotEqual(cut["mean_tpot_ms"], whole["mean_tpot_ms"])
+
+
+class Presets(Case):
+    def test_does_every_preset_give_the_same_requests_step_by_step(self):
+        for model in json.loads(self.succeed("models", "list", "--json").stdout):
+            with self.subTest(model["name"]):
+                fast, slow = self.records(model["name"]), self.records(model["name"], "--stepwise")
+                self.assertEqual(fast, slow)
+                self.assertGreater(len(fast.splitlines()), 60)
+
+    def records(self, model, *mode):
+        """requests.csv of a short run on the fewest GPUs that hold the model."""
+        for tp in (1, 2, 4, 8):
+            out = self.folder / f"{model}{len(mode)}"
+            run = self.run_orrery("run", "-m", model, "-g", "b200", "-tp", tp, "--max-model-len", 2048, "--num-prompts", 60,
+                                  "--random-input-len", 700, "--random-output-len", 90, "--random-range-ratio", "0.5",
+                                  "--request-rate", 40, "--quiet", "--out", out, *mode)
+            if run.returncode == OK:
+                return (out / "requests.csv").read_text(encoding="utf-8")
+        self.fail(run.stderr)
 
 
 class Methods(Case):
