@@ -22,7 +22,7 @@ struct Setting {
   std::function<void(Scenario&, const std::string&)> set;  ///< throws ConfigError("expected ..., found ...")
   std::function<Json(const Scenario&)> get;                ///< null = not set: the engine's default
   bool repeatable = false;                                 ///< given again, values are joined with ','
-  bool json = false;  ///< an object, given as JSON
+  bool json = false;                                       ///< an object, given as JSON
 };
 
 /// All settings, in the order of the help.
