@@ -54,7 +54,7 @@ class Live(Case):
     def test_is_what_the_live_engine_does_not_compute_named(self):
         gemma = self.live("-m", "gemma-2-2b", "-g", "h200-sxm", "--out", "none")
         self.assertEqual(gemma.returncode, BAD_INPUT)
-        self.assertIn("does not compute 4 norms per layer yet, which gemma-2-2b needs", gemma.stderr)
+        self.assertIn("does not compute norms after its blocks yet, which gemma-2-2b needs", gemma.stderr)
 
 
 class Validate(Case):

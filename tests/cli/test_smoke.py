@@ -10,7 +10,8 @@ import os
 from harness import INFEASIBLE, OK, Case, main
 
 FULL = os.environ.get("ORRERY_SMOKE") == "full"
-QUESTION = ["--num-prompts", "5", "--random-input-len", "64", "--random-output-len", "8", "--out", "none", "--json"]
+QUESTION = ["--num-prompts", "5", "--random-input-len", "64", "--random-output-len", "8", "--max-model-len", "1024",
+            "--out", "none", "--json"]
 
 
 class Smoke(Case):
