@@ -86,22 +86,37 @@ void run_azure(std::int64_t requests) {
 }
 
 /// Requests per second that one replica serves when everything has arrived.
-double saturation_rps() {
+double saturation_rps(const Server& server) {
   WorkloadSpec w = azure(kAzureRequests);
   w.rate_scale = 1e6;
-  const ClusterConfig cluster = deploy(Server{}).cluster;
+  const ClusterConfig cluster = deploy(server).cluster;
   const RequestSourcePtr source = make_source(w, 0);
   const SimulationResult result = simulate(cluster, *source, {});
   return static_cast<double>(result.completed) / to_seconds(result.end).value;
 }
 
-void run_million(std::int64_t requests) {
+void measure_million(const char* name, Server server, std::int64_t requests) {
   constexpr int kReplicas = 16;
   WorkloadSpec w = azure(requests > 0 ? requests : 1'000'000);
-  w.target_rps = 0.7 * kReplicas * saturation_rps();
-  Server server;
+  w.target_rps = 0.7 * kReplicas * saturation_rps(server);
   server.replicas = kReplicas;
-  measure("million", server, w);
+  measure(name, server, w);
+}
+
+void run_million(std::int64_t requests) {
+  measure_million("million", {}, requests);
+}
+
+void run_experts(std::int64_t requests) {
+  Server server;
+  server.model = "deepseek-v3", server.gpu = "h200-sxm", server.tensor_parallel_size = 8;
+  measure_million("experts", server, requests);
+}
+
+void run_hybrid(std::int64_t requests) {
+  Server server;
+  server.model = "jamba-v0.1", server.gpu = "h200-sxm";
+  measure_million("hybrid", server, requests);
 }
 
 void run_mooncake(std::int64_t requests) {
@@ -132,6 +147,8 @@ void run_prices(std::int64_t) {
 const Case kCases[] = {
     {"azure", "the Azure 2023 conversation trace on one H100, Llama-3.1-8B", run_azure},
     {"million", "the same trace looped to a million requests, 16 replicas at 70% of saturation", run_million},
+    {"experts", "the same for DeepSeek-V3 on eight H200 a replica", run_experts},
+    {"hybrid", "the same for Jamba-v0.1 on one H200 a replica", run_hybrid},
     {"mooncake", "Mooncake conversation with prefix ids, 4 replicas, prefix_aware router", run_mooncake},
     {"long", "one replica saturated by 32k-token prompts, 256 out, token budget 2048", run_long},
     {"prices", "single calls of the step pricer", run_prices},

@@ -6,10 +6,11 @@
 
 namespace orrery::bench {
 
-/// Replicas of one model on one GPU each under an engine's defaults.
+/// Replicas of one model under an engine's defaults.
 struct Server {
   std::string model = "llama-3.1-8b";
   std::string gpu = "h100-sxm";
+  int tensor_parallel_size = 1;
   int replicas = 1;
   std::string router = "round_robin";
   Tokens max_num_batched_tokens = 0;  ///< 0 = the engine's default
@@ -20,6 +21,7 @@ inline Deployment deploy(const Server& server) {
   Scenario s;
   s.model = server.model;
   s.gpu = server.gpu;
+  s.tensor_parallel_size = server.tensor_parallel_size;
   s.replicas = server.replicas;
   s.router = server.router;
   if (server.max_num_batched_tokens > 0) s.max_num_batched_tokens = server.max_num_batched_tokens;
