@@ -48,9 +48,11 @@ GenericForm fit_form(const DeviceProfile& device, const std::vector<GenericRow>&
   GenericForm form;
   form.c[GenericForm::launch] = launch_s;
   std::vector<double> from;
+  from.reserve(used.size());
   for (const std::size_t i : used) from.push_back(form.c[i] = first[i]);
   if (rows.size() <= used.size()) return form;
   std::vector<Work> work;
+  work.reserve(rows.size());
   for (const auto& r : rows) work.push_back(work_of(r));
   const LogResiduals residuals = [&](const std::vector<double>& c, Eigen::VectorXd& out) {
     GenericForm f = form;
@@ -83,6 +85,7 @@ std::vector<double> without_spikes(std::vector<double> x) {
   };
   const double middle = median(x);
   std::vector<double> off;
+  off.reserve(x.size());
   for (const double v : x) off.push_back(std::abs(v - middle));
   const double most = kDeviations * median(off);
   for (double& v : x) v = std::clamp(v, middle - most, middle + most);
@@ -164,6 +167,7 @@ SurfaceAxis axis_at(std::string_view name, const std::set<double>& values, std::
 
 Surface fit_residuals(const GenericForm& form, const std::vector<GenericRow>& rows) {
   std::vector<double> residual;
+  residual.reserve(rows.size());
   for (const auto& r : rows) residual.push_back(std::log(r.seconds / form.seconds(work_of(r))));
   const auto chosen = choose_axes(rows, without_spikes(residual));
   if (chosen.empty()) return {};
@@ -171,6 +175,7 @@ Surface fit_residuals(const GenericForm& form, const std::vector<GenericRow>& ro
       std::pow(static_cast<double>(kNodes), 1.0 / static_cast<double>(chosen.size())));
   most = std::min(most, kAxisNodes);
   std::vector<SurfaceAxis> axes;
+  axes.reserve(chosen.size());
   for (const std::size_t d : chosen) {
     axes.push_back(axis_at(rows.front().cls->dims[d], values_of(rows, d), most));
   }
@@ -204,6 +209,7 @@ std::vector<std::vector<GenericRow>> generic_groups(const std::vector<GenericRow
   std::map<std::tuple<std::string_view, DType, DType>, std::vector<GenericRow>> groups;
   for (const auto& r : rows) groups[{r.cls->name, r.dtype, r.weight_dtype}].push_back(r);
   std::vector<std::vector<GenericRow>> out;
+  out.reserve(groups.size());
   for (auto& [key, part] : groups) out.push_back(std::move(part));
   return out;
 }

@@ -17,6 +17,7 @@ namespace {
 /// The median of the quickest quarter: what launching takes where the kernels are too short to matter.
 double launch_of(const std::vector<LayerRow>& rows) {
   std::vector<double> times;
+  times.reserve(rows.size());
   for (const auto& r : rows) times.push_back(r.seconds);
   std::sort(times.begin(), times.end());
   return quantile_sorted(times, 0.125);
@@ -57,6 +58,7 @@ std::vector<LayerRow> without_hiccups(const std::vector<LayerRow>& rows, const K
   constexpr double kLonger = 0.26;  // in the logarithm
   constexpr std::size_t kFewest = 3;
   std::vector<double> residual;
+  residual.reserve(rows.size());
   for (const auto& r : rows) residual.push_back(std::log(r.seconds / seconds_of(r, analytic)));
   std::vector<LayerRow> out;
   for (std::size_t i = 0; i < rows.size(); ++i) {

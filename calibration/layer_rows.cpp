@@ -108,7 +108,8 @@ struct EvenChoices {
         if (t < left) ++rows;
       }
     }
-    rows += static_cast<double>(tokens / experts * top_k * local);
+    const std::int64_t rounds = tokens / experts;
+    rows += static_cast<double>(rounds * top_k * local);
     active = static_cast<double>(hit.size());
   }
 };

@@ -16,6 +16,7 @@ struct KeyCap {
   bool wraps = false;
 
   constexpr KeyCap() = default;
+  // NOLINTNEXTLINE(google-explicit-constructor): a number of tokens is a cap
   constexpr KeyCap(Tokens most, bool wrapping = false) : tokens(most), wraps(wrapping) {}
 
   constexpr Tokens of(Tokens n) const {
