@@ -77,10 +77,10 @@ class StackReader {
   LayerKind read_kind(const Json& block, const std::string& name) const {
     LayerKind kind;
     for (const auto& [key, value] : block.items()) {
-      const std::string where = name + "." + key;
+      const std::string where = fmt::format("{}.{}", name, key);
       if (key == "mixers") {
         for (const auto& [mixer, entry] : value.items()) {
-          if (entry.is_null() || !reader(entry, where + "." + mixer).applies()) continue;
+          if (entry.is_null() || !reader(entry, fmt::format("{}.{}", where, mixer)).applies()) continue;
           kind.mixers.push_back(
               read_mixer(entry, leaves_.evaluate, leaves_.blame, model_.family + "." + where));
         }
@@ -113,7 +113,7 @@ class StackReader {
 
   void read_ffns(const Json& entries, const std::string& where, LayerKind& kind) const {
     for (const auto& [name, entry] : entries.items()) {
-      if (entry.is_null() || !reader(entry, where + "." + name).applies()) continue;
+      if (entry.is_null() || !reader(entry, fmt::format("{}.{}", where, name)).applies()) continue;
       if (!std::holds_alternative<std::monostate>(kind.ffn)) {
         throw ConfigError(fmt::format("{}: two feed-forwards apply to one layer", where))
             .at(facts_.family().path);

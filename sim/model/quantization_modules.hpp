@@ -21,7 +21,7 @@ struct ModuleName {
 };
 
 /// nullopt: not understood.
-std::optional<ModuleName> understand_module_name(std::string_view name);
+std::optional<ModuleName> understand_module_name(std::string_view pattern);
 
 /// The modules that a list of names covers, and in how many layers.
 class NamedModules {

@@ -46,7 +46,7 @@ void DecodeAttention::resolve(const IndexOf& index_of) {
     for (const KeyTerm& term : heads.pattern.decode_terms()) {
       group.readings.push_back({term.share, term.cap.tokens == 0 ? -1 : index_of(term.cap)});
     }
-    group.heads = std::move(heads);
+    group.heads = heads;
     groups_.push_back(std::move(group));
   }
 }

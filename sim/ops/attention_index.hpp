@@ -43,7 +43,7 @@ double index_bytes_per_token(const AttentionPattern& pattern, const IndexedHeads
 class KeyIndexing final : public Operator {
  public:
   KeyIndexing(AttentionPattern pattern, IndexedHeads local_heads, Phase phase)
-      : pattern_(std::move(pattern)), heads_(local_heads), phase_(phase) {}
+      : pattern_(pattern), heads_(local_heads), phase_(phase) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
   double state_bytes(Tokens context, const LoweringContext& ctx) const override;
 

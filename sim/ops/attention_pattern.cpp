@@ -233,7 +233,10 @@ Tokens AttentionPattern::keys(const PrefillChunk& chunk) const {
     const double each = beyond.new_tokens == 0 ? 0 : Positions(*this, beyond).pairs();
     read = std::min(read, each - static_cast<double>(beyond.new_tokens * front));
   }
-  if (columns > 0) read += static_cast<double>(std::max<Tokens>(low, 0) / block * columns);
+  if (columns > 0) {
+    const Tokens earlier_blocks = std::max<Tokens>(low, 0) / block;
+    read += static_cast<double>(earlier_blocks * columns);
+  }
   if (random > 0) {  // expected to be hit by at least one of the queries
     const double unseen = static_cast<double>(n - front) - read;
     if (unseen > 0) {

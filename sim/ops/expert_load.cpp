@@ -39,6 +39,7 @@ std::vector<double> chances_summing_to(double k, const std::vector<double>& weig
     (sum(middle) < k ? low : high) = middle;
   }
   std::vector<double> out;
+  out.reserve(weights.size());
   for (const double w : weights) out.push_back(f(w * high));
   return out;
 }

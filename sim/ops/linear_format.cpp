@@ -61,7 +61,7 @@ double matrix_bytes(const LinearFormat& f, double k, double n) {
   const Sparsity& s = f.sparsity;
   if (s.keep < s.of) {
     const double kept = k * s.keep / s.of;
-    const int index_bits = std::bit_width(static_cast<unsigned>(s.of - 1));
+    const auto index_bits = static_cast<int>(std::bit_width(static_cast<unsigned>(s.of - 1)));
     return elements_and_scales(f, kept, n) + kept * n * index_bits / 8;
   }
   if (s.bitmap) return elements_and_scales(f, k * (1 - s.zeros), n) + k * n / 8;
