@@ -86,7 +86,7 @@ double RoutedExperts::active_parameters() const {
 
 double RoutedExperts::weight_bytes(const LoweringContext& ctx) const {
   const ExpertSplit split(ctx);
-  const double copies = (params_.experts + ctx.fusion.experts.redundant) / split.ranks;
+  const int copies = (params_.experts + ctx.fusion.experts.redundant) / split.ranks;
   double sum = 0;
   for (const auto& m : matrices(split.width_parts)) {
     sum += copies * (stored_matrix_bytes(ctx.precision.linear(Module::experts), m.k, m.n) +
@@ -100,7 +100,8 @@ ExpertRows RoutedExperts::rows(double own_tokens, const LoweringContext& ctx) co
   const auto& plan = ctx.fusion.experts;
   const double tokens = own_tokens * split.token_sets;
   const double experts = params_.experts, mean = tokens * params_.mean_active() / experts;
-  const double local = (params_.experts + plan.redundant) / split.ranks;
+  const int whole = (params_.experts + plan.redundant) / split.ranks;
+  const double local = whole;
   const double factor = params_.capacity_factor;
   if (params_.router == ExpertRouter::expert) {
     const double capacity = std::clamp(std::ceil((factor > 0 ? factor : 1) * mean), 1.0, tokens);

@@ -68,8 +68,9 @@ void check_groups(const MoeParams& p) {
           fmt::format("a divisor of the {} experts", p.experts));
   require(p.topk_groups >= 1 && p.topk_groups <= p.groups, "topk_groups", p.topk_groups,
           fmt::format("1 to the {} groups there are", p.groups));
-  require(p.mean_active() <= static_cast<double>(p.experts / p.groups * p.topk_groups), "topk_groups",
-          p.topk_groups, fmt::format("groups with {} experts together, or more", p.mean_active()));
+  const int reachable = p.experts / p.groups * p.topk_groups;
+  require(p.mean_active() <= static_cast<double>(reachable), "topk_groups", p.topk_groups,
+          fmt::format("groups with {} experts together, or more", p.mean_active()));
 }
 
 void check_load(const MoeParams& p) {
