@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "ops/equal_sequences.hpp"
+
 namespace orrery {
 
 namespace {
@@ -11,17 +13,6 @@ StepPricer pricer(const ModelSpec& model, const DeviceProfile& device, const Ker
   KernelPlan plan;
   plan.precision = precision;
   return {model, shard, device, topology_for(device), plan, cost};
-}
-
-DecodeSet equal_sequences(const ModelSpec& model, std::int64_t seqs, Tokens context) {
-  DecodeSet set;
-  set.seqs = seqs, set.context = seqs * context;
-  const auto caps = model.caps();
-  for (std::size_t i = 0; i < caps.size(); ++i) {
-    set.windowed[i] = seqs * caps[i].of(context);
-    set.growing[i] = context < caps[i].tokens ? seqs : 0;
-  }
-  return set;
 }
 
 double ratio(Ps from, Ps to) {
@@ -36,7 +27,7 @@ FormatComparison::FormatComparison(const ModelSpec& model, const DeviceProfile& 
     : from_(pricer(model, device, cost, from, shard)), to_(pricer(model, device, cost, to, shard)) {}
 
 double FormatComparison::decode(std::int64_t seqs, Tokens context) {
-  const DecodeSet set = equal_sequences(from_.model(), seqs, context);
+  const DecodeSet set = equal_sequences(from_.model().caps(), seqs, context);
   return ratio(from_.decode(set).first, to_.decode(set).first);
 }
 

@@ -7,21 +7,10 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "ops/equal_sequences.hpp"
 
 namespace orrery {
 namespace {
-
-DecodeSet equal_sequences(const ModelSpec& model, std::int64_t seqs, Tokens context) {
-  DecodeSet set;
-  set.seqs = seqs;
-  set.context = seqs * context;
-  const auto caps = model.caps();
-  for (std::size_t i = 0; i < caps.size(); ++i) {
-    set.windowed[i] = seqs * caps[i].of(context);
-    set.growing[i] = context < caps[i].tokens ? seqs : 0;
-  }
-  return set;
-}
 
 /// The prompt in chunks of the token budget, each against what came before it.
 double prefill_seconds(StepPricer& pricer, Tokens prompt, Tokens budget) {
@@ -35,10 +24,7 @@ double prefill_seconds(StepPricer& pricer, Tokens prompt, Tokens budget) {
 
 /// Share of a decode step's kernels that no measurement and no fit stands behind.
 double analytic_share(const StepPricer& pricer, const ModelSpec& model, std::int64_t seqs, Tokens context) {
-  BatchShape shape;
-  shape.decode_seqs = seqs;
-  shape.decode_context = seqs * context;
-  for (const KeyCap& cap : model.caps()) shape.windowed_context.push_back(seqs * cap.of(context));
+  const auto shape = equal_decodes(model.caps(), seqs, context);
   double all = 0, analytic = 0;
   for (const PricedCall& call : pricer.explain(shape).calls) {
     all += call.total.value;
@@ -75,9 +61,10 @@ ArchitectureCurve architecture_curve(const Deployment& server, std::span<const T
     const double fits = std::floor(server.kv.concurrency(context));
     point.memory_bound = fits < static_cast<double>(most_seqs);
     point.batch = point.memory_bound ? static_cast<std::int64_t>(fits) : most_seqs;
-    point.alone_s = to_seconds(pricer.decode(equal_sequences(model, 1, context)).first).value;
+    point.alone_s = to_seconds(pricer.decode(equal_sequences(model.caps(), 1, context)).first).value;
     if (point.batch > 0) {
-      point.step_s = to_seconds(pricer.decode(equal_sequences(model, point.batch, context)).first).value;
+      point.step_s =
+          to_seconds(pricer.decode(equal_sequences(model.caps(), point.batch, context)).first).value;
       point.analytic = analytic_share(pricer, model, point.batch, context);
     }
     point.prefill_s = prefill_seconds(pricer, context, server.settings.max_num_batched_tokens);

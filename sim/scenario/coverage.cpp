@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "base/error.hpp"
+#include "ops/equal_sequences.hpp"
 
 namespace orrery {
 
@@ -202,11 +203,7 @@ void CoverageRecorder::count_context(std::int64_t seqs, Tokens context, std::int
 }
 
 BatchShape CoverageRecorder::decode_shape(std::int64_t seqs, Tokens mean_context) const {
-  BatchShape shape;
-  shape.decode_seqs = seqs;
-  shape.decode_context = seqs * mean_context;
-  for (const KeyCap& cap : caps_) shape.windowed_context.push_back(seqs * cap.of(mean_context));
-  return shape;
+  return equal_decodes(caps_, seqs, mean_context);
 }
 
 void CoverageRecorder::add(const BatchShape& shape, KernelClass::Scaling scaling, double steps,

@@ -4,19 +4,16 @@
 #include <cmath>
 #include <vector>
 
+#include "ops/equal_sequences.hpp"
+
 namespace orrery {
 
 namespace {
 
-/// A decode set of `seqs` equal sequences with `context` tokens each.
-DecodeSet equal_sequences(const StepPricer& pricer, std::int64_t seqs, double context) {
-  DecodeSet set;
-  set.seqs = seqs;
+/// `seqs` sequences of a mean context that need not be whole.
+DecodeSet mean_sequences(const StepPricer& pricer, std::int64_t seqs, double context) {
+  DecodeSet set = equal_sequences(pricer.model().caps(), seqs, static_cast<Tokens>(std::llround(context)));
   set.context = static_cast<Tokens>(std::llround(context * static_cast<double>(seqs)));
-  const auto caps = pricer.model().caps();
-  for (std::size_t i = 0; i < caps.size() && i < set.windowed.size(); ++i) {
-    set.windowed[i] = seqs * caps[i].of(static_cast<Tokens>(std::llround(context)));
-  }
   return set;
 }
 
@@ -35,7 +32,7 @@ double mixed_s(StepPricer& pricer, const DecodeSet& set, double prompt_tokens, d
 double seconds_per_request(StepPricer& pricer, const Decoder& decoder, const MeanRequest& r, double budget,
                            std::int64_t seqs) {
   const double context = r.held_tokens + r.output_tokens / 2;
-  const DecodeSet set = equal_sequences(pricer, seqs, context);
+  const DecodeSet set = mean_sequences(pricer, seqs, context);
   const double decode_steps = r.output_tokens / (static_cast<double>(seqs) * decoder.tokens_per_step());
   const double room = std::max(1.0, budget - static_cast<double>(seqs * decoder.queries()));
   const double prompt_steps = std::max(r.prompt_tokens / room, std::min(1.0, decode_steps));

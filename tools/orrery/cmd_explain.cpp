@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "command.hpp"
+#include "ops/equal_sequences.hpp"
 #include "options.hpp"
 #include "report/text.hpp"
 #include "scenario/deployment.hpp"
@@ -41,10 +42,7 @@ void check(const StepQuestion& q, const Deployment& server) {
 }
 
 BatchShape shape_of(const StepQuestion& q, const ModelSpec& model) {
-  BatchShape shape;
-  shape.decode_seqs = q.batch;
-  shape.decode_context = q.batch * q.ctx;
-  for (const KeyCap& cap : model.caps()) shape.windowed_context.push_back(q.batch * cap.of(q.ctx));
+  BatchShape shape = equal_decodes(model.caps(), q.batch, q.ctx);
   if (q.prefill > 0) shape.chunks.push_back({q.prefill, q.past});
   return shape;
 }
