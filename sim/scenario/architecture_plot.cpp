@@ -80,7 +80,7 @@ std::string architecture_plot(const std::vector<ArchitectureCurve>& curves, Arch
 }
 
 std::string architecture_svg(const std::vector<ArchitectureCurve>& curves, ArchitectureMetric metric) {
-  constexpr double kWidth = 520, kHeight = 340, kLeft = 62, kRight = 12, kTop = 28, kBottom = 44;
+  constexpr double kWidth = 640, kHeight = 340, kLeft = 62, kRight = 132, kTop = 28, kBottom = 44;
   const Frame frame(curves, metric);
   const auto px = [&](Tokens n) { return kLeft + frame.x(n) * (kWidth - kLeft - kRight); };
   const auto py = [&](double v) { return kHeight - kBottom - frame.y(v) * (kHeight - kTop - kBottom); };
@@ -111,7 +111,7 @@ std::string architecture_svg(const std::vector<ArchitectureCurve>& curves, Archi
     svg += fmt::format(
         "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"/><text x=\"{:.0f}\" y=\"{:.0f}\" "
         "fill=\"{}\">{}</text>\n",
-        path, colour, kLeft + 8, kTop + 14 + 14 * static_cast<double>(c), colour, curves[c].model);
+        path, colour, kWidth - kRight + 10, kTop + 10 + 16 * static_cast<double>(c), colour, curves[c].model);
   }
   return svg + "</svg>\n";
 }
