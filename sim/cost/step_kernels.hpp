@@ -21,6 +21,8 @@ class StepKernels {
   /// Appends the calls of one scaling (or all) as the plan runs them.
   void lower(const BatchShape& batch, KernelClass::Scaling only, KernelCalls& out) const;
   void lower(const BatchShape& batch, KernelCalls& out) const;
+  /// Appends those that run on the tokens of all data-parallel ranks.
+  void lower_pooled(const BatchShape& batch, KernelCalls& out) const { lowering_.lower_pooled(batch, out); }
 
   /// Time of one execution, without factors.
   KernelTime price(const KernelCall& call) const { return cost_->price(call); }

@@ -41,6 +41,16 @@ void ClassAccount::add_to(TimeShares& shares) const {
 StepPart StepParts::evaluate(const BatchShape& batch, KernelClass::Scaling only) {
   calls_.clear();
   kernels_->lower(batch, only, calls_);
+  return price_calls();
+}
+
+StepPart StepParts::evaluate_pooled(const BatchShape& batch) {
+  calls_.clear();
+  kernels_->lower_pooled(batch, calls_);
+  return price_calls();
+}
+
+StepPart StepParts::price_calls() {
   StepPart part;
   part.first = static_cast<std::uint32_t>(shares_.size());
   LongestPath path;
@@ -72,7 +82,7 @@ void StepParts::account(const StepPart& part, double times, ClassAccount& out) c
 StepPart TokenTable::evaluate(std::int64_t tokens) {
   BatchShape shape;
   shape.padded_tokens = tokens;
-  return parts_->evaluate(shape, KernelClass::Scaling::tokens);
+  return pooled_ ? parts_->evaluate_pooled(shape) : parts_->evaluate(shape, KernelClass::Scaling::tokens);
 }
 
 TokenTable::Ends TokenTable::ends(std::int64_t tokens) {
@@ -119,11 +129,11 @@ void TokenTable::count(std::int64_t tokens, double steps) {
 
 void TokenTable::account(ClassAccount& out) const {
   for (const Exact& e : exact_) {
-    if (e.steps > 0) parts_->account(e.part, e.steps, out);
+    if (e.steps != 0) parts_->account(e.part, e.steps, out);
   }
   for (const Span& s : spans_) {
-    if (s.low_steps > 0) parts_->account(s.low, s.low_steps, out);
-    if (s.high_steps > 0) parts_->account(s.high, s.high_steps, out);
+    if (s.low_steps != 0) parts_->account(s.low, s.low_steps, out);
+    if (s.high_steps != 0) parts_->account(s.high, s.high_steps, out);
   }
 }
 

@@ -35,6 +35,8 @@ class StepParts {
  public:
   explicit StepParts(const StepKernels& kernels) : kernels_(&kernels) {}
   StepPart evaluate(const BatchShape& batch, KernelClass::Scaling only);
+  /// The kernels that run on the tokens of all data-parallel ranks, `batch` being one rank's.
+  StepPart evaluate_pooled(const BatchShape& batch);
   /// Adds `times` executions of the part.
   void account(const StepPart& part, double times, ClassAccount& out) const;
 
@@ -44,18 +46,21 @@ class StepParts {
     Provenance provenance;
     double seconds;
   };
+  StepPart price_calls();
+
   const StepKernels* kernels_;
   std::vector<Share> shares_;
   KernelCalls calls_;  ///< reused
 };
 
-/// Time of the kernels that run on the step's tokens, by their (padded) number. Up to 512 tokens each count
-/// has its own price. Above, prices are affine between the ends of spans of 64 (513..576, 577..640, ...):
-/// tiles of matrix kernels are multiples of 64 high, so the jumps of wave quantisation fall between spans,
-/// and a trace with thousands of distinct counts needs a few hundred evaluations.
+/// Time of the kernels that run on the step's tokens, by their (padded) number; `pooled`: of those among them
+/// that run on all data-parallel ranks' tokens, by the number of one rank on average. Up to 512 tokens each
+/// count has its own price. Above, prices are affine between the ends of spans of 64 (513..576, 577..640,
+/// ...): tiles of matrix kernels are multiples of 64 high, so the jumps of wave quantisation fall between
+/// spans, and a trace with thousands of distinct counts needs a few hundred evaluations.
 class TokenTable {
  public:
-  explicit TokenTable(StepParts& parts) : parts_(&parts) {}
+  explicit TokenTable(StepParts& parts, bool pooled = false) : parts_(&parts), pooled_(pooled) {}
 
   /// The token counts whose prices make that of `tokens`: low (1 - weight) + high weight.
   struct Ends {
@@ -82,6 +87,7 @@ class TokenTable {
   StepPart evaluate(std::int64_t tokens);
 
   StepParts* parts_;
+  bool pooled_;
   std::vector<Exact> exact_;
   std::vector<Span> spans_;
 };

@@ -29,6 +29,7 @@ StepModel::StepModel(const ModelSpec& model, const Shard& shard, const KernelPla
       gaps(per_layer_ps(plan.kernel_gap_per_layer, model)),
       parts(kernels),
       tokens(parts),
+      pooled(parts, true),
       rows(parts, windows),
       prefill(kernels, windows) {
   const std::int64_t largest = plan.graph_sizes.empty() ? 0 : plan.graph_sizes.back();
@@ -40,10 +41,12 @@ std::int64_t StepModel::padded(std::int64_t n, bool has_prefill) const {
   return graph ? graph_size[static_cast<std::size_t>(n)] : n;
 }
 
+bool StepModel::covered(std::int64_t n, bool has_prefill) const {
+  return !plan.graph_sizes.empty() && n <= plan.graph_sizes.back() && (plan.graph_mixed || !has_prefill);
+}
+
 std::int64_t StepModel::between_ps(std::int64_t n, bool has_prefill) const {
-  const bool covered =
-      !plan.graph_sizes.empty() && n <= plan.graph_sizes.back() && (plan.graph_mixed || !has_prefill);
-  return gaps + (covered ? 0 : eager);
+  return gaps + (covered(n, has_prefill) ? 0 : eager);
 }
 
 StepPass::StepPass(StepModel& model, PassForm form, Tokens longest, std::int64_t pace_steps)
@@ -61,14 +64,52 @@ std::int64_t StepPass::rows(std::int64_t seqs, Chunks chunks) const {
   return seqs * form_.rows + static_cast<std::int64_t>(chunks.size());
 }
 
-std::int64_t StepPass::decode_fixed(std::int64_t seqs) {
+PassPeers StepPass::gather(std::span<const RankStep> ranks) const {
+  std::int64_t most = 0, all = 0;
+  bool covered = true;
+  for (const RankStep& rank : ranks) {
+    const std::int64_t n =
+        rank.idle() ? form_.queries
+                    : rank.decode_seqs * form_.queries + (form_.prompts ? rank.chunk_tokens : rank.chunks);
+    covered = covered && model_->covered(n, rank.chunks > 0);
+    most = std::max(most, n), all += n;
+  }
+  if (covered) return {model_->padded(most, false), 0};
+  const auto count = static_cast<std::int64_t>(ranks.size());
+  return {0, (all + count - 1) / count};
+}
+
+StepPass::Width StepPass::width(std::int64_t n, bool has_prefill, const PassPeers& peers) const {
+  if (peers.alone()) {
+    const std::int64_t padded = model_->padded(n, has_prefill);
+    return {padded, padded, model_->between_ps(n, has_prefill)};
+  }
+  if (peers.padded > 0) return {peers.padded, peers.padded, model_->gaps};
+  return {n, peers.pooled, model_->gaps + model_->eager};
+}
+
+std::int64_t StepPass::kernels(const Width& w, std::int64_t rows) {
+  const std::int64_t own = model_->tokens.ps(w.own) + model_->rows.ps(rows);
+  return w.own == w.pooled ? own : own + model_->pooled.ps(w.pooled) - model_->pooled.ps(w.own);
+}
+
+void StepPass::count(const Width& w, std::int64_t rows, double times) {
+  model_->tokens.count(w.own, times);
+  model_->rows.count(rows, times);
+  if (w.own == w.pooled) return;
+  model_->pooled.count(w.pooled, times);
+  model_->pooled.count(w.own, -times);
+}
+
+std::int64_t StepPass::decode_fixed(std::int64_t seqs, const PassPeers& peers) {
+  const auto price = [&] {
+    const Width w = width(seqs * form_.queries, false, peers);
+    return form_.times * (kernels(w, rows(seqs, {})) + w.between);
+  };
+  if (!peers.alone()) return price();
   const auto i = static_cast<std::size_t>(seqs);
   if (i >= fixed_by_seqs_.size()) fixed_by_seqs_.resize(i + 1, -1);
-  if (fixed_by_seqs_[i] < 0) {
-    const std::int64_t n = seqs * form_.queries;
-    fixed_by_seqs_[i] = form_.times * (model_->tokens.ps(model_->padded(n, false)) +
-                                       model_->rows.ps(rows(seqs, {})) + model_->between_ps(n, false));
-  }
+  if (fixed_by_seqs_[i] < 0) fixed_by_seqs_[i] = price();
   return fixed_by_seqs_[i];
 }
 
@@ -83,10 +124,9 @@ ContextPrice StepPass::decode_attention(const DecodeSet& set) {
   return sum;
 }
 
-std::int64_t StepPass::mixed(const DecodeSet& set, Chunks chunks) {
-  const std::int64_t n = tokens(set.seqs, chunks);
-  const std::int64_t fixed = model_->tokens.ps(model_->padded(n, true)) +
-                             model_->rows.ps(rows(set.seqs, chunks)) + model_->between_ps(n, true);
+std::int64_t StepPass::mixed(const DecodeSet& set, Chunks chunks, const PassPeers& peers) {
+  const Width w = width(tokens(set.seqs, chunks), true, peers);
+  const std::int64_t fixed = kernels(w, rows(set.seqs, chunks)) + w.between;
   return form_.times * fixed + decode_attention(set).ps +
          (form_.prompts ? form_.times * model_->prefill.ps(chunks) : 0);
 }
@@ -102,24 +142,20 @@ double StepPass::account_attention(const DecodeSet& set, std::int64_t steps) {
   return all;
 }
 
-double StepPass::account_decode(const DecodeSet& set, std::int64_t steps) {
-  const std::int64_t n = set.seqs * form_.queries;
-  const auto count = static_cast<double>(steps * form_.times);
-  model_->tokens.count(model_->padded(n, false), count);
-  model_->rows.count(rows(set.seqs, {}), count);
-  const auto fixed = static_cast<double>(decode_fixed(set.seqs) - form_.times * model_->between_ps(n, false));
+double StepPass::account_decode(const DecodeSet& set, std::int64_t steps, const PassPeers& peers) {
+  const Width w = width(set.seqs * form_.queries, false, peers);
+  count(w, rows(set.seqs, {}), static_cast<double>(steps * form_.times));
+  const auto fixed = static_cast<double>(decode_fixed(set.seqs, peers) - form_.times * w.between);
   return fixed * static_cast<double>(steps) + account_attention(set, steps);
 }
 
-double StepPass::account_mixed(const DecodeSet& set, Chunks chunks) {
-  const std::int64_t n = tokens(set.seqs, chunks), logit_rows = rows(set.seqs, chunks);
+double StepPass::account_mixed(const DecodeSet& set, Chunks chunks, const PassPeers& peers) {
+  const Width w = width(tokens(set.seqs, chunks), true, peers);
   const auto times = static_cast<double>(form_.times);
-  model_->tokens.count(model_->padded(n, true), times);
-  model_->rows.count(logit_rows, times);
-  const std::int64_t fixed = model_->tokens.ps(model_->padded(n, true)) + model_->rows.ps(logit_rows);
-  double kernels = times * static_cast<double>(fixed) + account_attention(set, 1);
-  if (form_.prompts) kernels += times * model_->prefill.account(chunks, account_);
-  return kernels;
+  count(w, rows(set.seqs, chunks), times);
+  double all = times * static_cast<double>(kernels(w, rows(set.seqs, chunks))) + account_attention(set, 1);
+  if (form_.prompts) all += times * model_->prefill.account(chunks, account_);
+  return all;
 }
 
 void StepPass::add_to(ClassAccount& all) const {

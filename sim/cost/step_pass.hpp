@@ -7,6 +7,7 @@
 #include "cost/step_context.hpp"
 #include "cost/step_kernels.hpp"
 #include "cost/step_parts.hpp"
+#include "cost/step_peers.hpp"
 #include "cost/step_prefill.hpp"
 
 namespace orrery {
@@ -20,6 +21,8 @@ struct StepModel {
   StepModel& operator=(const StepModel&) = delete;
 
   std::int64_t padded(std::int64_t tokens, bool has_prefill) const;
+  /// Whether a captured graph covers a step of so many tokens.
+  bool covered(std::int64_t tokens, bool has_prefill) const;
   /// Device time between kernels: gaps, and the exposed launches of a step that no captured graph covers.
   std::int64_t between_ps(std::int64_t tokens, bool has_prefill) const;
 
@@ -28,7 +31,7 @@ struct StepModel {
   StepKernels kernels;
   std::int64_t eager, gaps;
   StepParts parts;
-  TokenTable tokens;
+  TokenTable tokens, pooled;
   RowTable rows;
   PrefillTable prefill;
   std::vector<std::int64_t> graph_size;  ///< KernelPlan::padded by tokens
@@ -49,22 +52,33 @@ class StepPass {
   /// `longest`: mean context up to which knots are laid. `pace_steps`: see DecodeTable.
   StepPass(StepModel& model, PassForm form, Tokens longest, std::int64_t pace_steps);
 
+  /// What ranks that step together run this pass's kernels on.
+  PassPeers gather(std::span<const RankStep> ranks) const;
   /// Device time of a decode step of `seqs` sequences, but for attention.
-  std::int64_t decode_fixed(std::int64_t seqs);
+  std::int64_t decode_fixed(std::int64_t seqs, const PassPeers& peers);
   /// Attention of the decode set, per step and how it changes.
   ContextPrice decode_attention(const DecodeSet& set);
   /// Device time of a step with chunks.
-  std::int64_t mixed(const DecodeSet& set, Chunks chunks);
+  std::int64_t mixed(const DecodeSet& set, Chunks chunks, const PassPeers& peers);
 
   /// Counts `steps` decode steps, or one with chunks, in the account. Returns the kernels' picoseconds.
-  double account_decode(const DecodeSet& set, std::int64_t steps);
-  double account_mixed(const DecodeSet& set, Chunks chunks);
+  double account_decode(const DecodeSet& set, std::int64_t steps, const PassPeers& peers);
+  double account_mixed(const DecodeSet& set, Chunks chunks, const PassPeers& peers);
   void add_to(ClassAccount& all) const;
 
   const PassForm& form() const { return form_; }
   StepModel& model() const { return *model_; }
 
  private:
+  /// What the kernels of a step run on: tokens of its own, and of one rank on average where experts pool
+  /// them.
+  struct Width {
+    std::int64_t own = 0, pooled = 0;
+    std::int64_t between = 0;  ///< ps
+  };
+  Width width(std::int64_t tokens, bool has_prefill, const PassPeers& peers) const;
+  std::int64_t kernels(const Width& width, std::int64_t rows);
+  void count(const Width& width, std::int64_t rows, double times);
   std::int64_t tokens(std::int64_t seqs, Chunks chunks) const;
   std::int64_t rows(std::int64_t seqs, Chunks chunks) const;
   double account_attention(const DecodeSet& set, std::int64_t steps);

@@ -95,13 +95,21 @@ StepPricer::StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topol
 StepPricer::~StepPricer() = default;
 StepPricer::StepPricer(StepPricer&&) noexcept = default;
 
-AffinePrice StepPricer::decode(const DecodeSet& set) {
+StepPeers StepPricer::gather(std::span<const RankStep> ranks) const {
+  StepPeers peers;
+  if (ranks.size() < 2) return peers;
+  for (std::size_t i = 0; i < impl_->passes.size(); ++i) peers.passes[i] = impl_->passes[i].gather(ranks);
+  return peers;
+}
+
+AffinePrice StepPricer::decode(const DecodeSet& set, const StepPeers& peers) {
   Impl& p = *impl_;
   ORRERY_CHECK(set.seqs > 0, "a decode step of no sequences");
   std::int64_t device = 0, slope = 0, steps = kEndless;
-  for (StepPass& pass : p.passes) {
+  for (std::size_t i = 0; i < p.passes.size(); ++i) {
+    StepPass& pass = p.passes[i];
     const ContextPrice attention = pass.decode_attention(set);
-    device += pass.decode_fixed(set.seqs) + attention.ps;
+    device += pass.decode_fixed(set.seqs, peers.passes[i]) + attention.ps;
     slope += attention.rise;
     steps = std::min(steps, attention.steps);
   }
@@ -116,35 +124,39 @@ AffinePrice StepPricer::decode(const DecodeSet& set) {
   return {Ps(p.host.step(device, set.seqs, false)), Ps(slope), steps};
 }
 
-Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks) {
+Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, const StepPeers& peers) {
   Impl& p = *impl_;
   std::int64_t device = 0;
-  for (StepPass& pass : p.passes) device += pass.mixed(set, chunks);
+  for (std::size_t i = 0; i < p.passes.size(); ++i) device += p.passes[i].mixed(set, chunks, peers.passes[i]);
   const std::int64_t scheduled = set.seqs + static_cast<std::int64_t>(chunks.size());
   return Ps(p.host.step(device, scheduled, true));
 }
 
-void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps) {
+void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps,
+                                const StepPeers& peers) {
   std::array<double, 3> kernels{};
   for (std::size_t i = 0; i < impl_->passes.size(); ++i)
-    kernels[i] = impl_->passes[i].account_decode(set, steps);
+    kernels[i] = impl_->passes[i].account_decode(set, steps, peers.passes[i]);
   const auto n = static_cast<double>(steps);
   impl_->count(
       static_cast<double>(price.first.value) * n + static_cast<double>(price.slope.value) * (n * (n - 1) / 2),
       kernels);
 }
 
-void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total) {
+void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total,
+                               const StepPeers& peers) {
   std::array<double, 3> kernels{};
   for (std::size_t i = 0; i < impl_->passes.size(); ++i)
-    kernels[i] = impl_->passes[i].account_mixed(set, chunks);
+    kernels[i] = impl_->passes[i].account_mixed(set, chunks, peers.passes[i]);
   impl_->count(static_cast<double>(total.value), kernels);
 }
 
 TimeShares StepPricer::shares() const {
   ClassAccount all;
   for (const StepPass& pass : impl_->passes) pass.add_to(all);
-  const auto add_tables = [&](const StepModel& m) { m.tokens.account(all), m.rows.account(all); };
+  const auto add_tables = [&](const StepModel& m) {
+    m.tokens.account(all), m.pooled.account(all), m.rows.account(all);
+  };
   add_tables(impl_->target);
   if (impl_->draft) add_tables(*impl_->draft);
   TimeShares shares;

@@ -11,6 +11,7 @@
 #include "cost/drafting.hpp"
 #include "cost/kernel_cost_model.hpp"
 #include "cost/kernel_plan.hpp"
+#include "cost/step_peers.hpp"
 #include "model/model_spec.hpp"
 #include "ops/decode_set.hpp"
 
@@ -57,18 +58,23 @@ class StepPricer {
   ~StepPricer();
   StepPricer(StepPricer&&) noexcept;
 
+  /// Data-parallel ranks that step together; an idle one computes a token that nobody asked for.
+  StepPeers gather(std::span<const RankStep> ranks) const;
+
   /// Price of the next decode-only steps of `set`. `steps` ends at the next knot, at the step where host and
   /// device time change places, and is at least 1. For every j < steps, decode(set advanced by j).first ==
   /// first + slope * j.
-  AffinePrice decode(const DecodeSet& set);
+  AffinePrice decode(const DecodeSet& set, const StepPeers& peers = {});
 
   /// Price of a step with prefill chunks beside an optional decode set.
-  Ps mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks);
+  Ps mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, const StepPeers& peers = {});
 
   /// Adds the shares of `steps` decode steps (the same run as priced by decode) or of one mixed step to the
   /// running account; cheap (counts per table entry), expanded by shares().
-  void account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps);
-  void account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total);
+  void account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps,
+                      const StepPeers& peers = {});
+  void account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total,
+                     const StepPeers& peers = {});
   TimeShares shares() const;
 
   /// The same prices, per kernel call, for people.

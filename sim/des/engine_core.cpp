@@ -8,31 +8,38 @@
 
 namespace orrery {
 
-EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, bool stepwise,
-                       std::span<Observer* const> observers, Listener& listener, SimulationResult& totals)
+/// The estimate from the real root of its length is put right in integers.
+void StepRun::cut(Ps now) {
+  if (steps < 2) return;
+  const double a = static_cast<double>(price.slope.value) / 2;
+  const double b = static_cast<double>(price.first.value) - a;
+  const double t = static_cast<double>((now - start).value);
+  const double root = a > 0 ? (std::sqrt(b * b + 4 * a * t) - b) / (2 * a) : t / b;
+  std::int64_t n = std::clamp<std::int64_t>(static_cast<std::int64_t>(root), 1, steps);
+  while (n < steps && boundary(n) < now) ++n;
+  while (n > 1 && boundary(n - 1) >= now) --n;
+  steps = n;
+}
+
+EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, const CoreContext& context)
     : where_(where),
       front_end_(config.front_end),
       async_(config.scheduler.async_scheduling),
-      stepwise_(stepwise),
+      context_(context),
       pricer_(config.pricer),
-      scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())),
-      observers_(observers),
-      listener_(listener),
-      totals_(totals) {}
+      scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())) {}
 
-void EngineCore::enqueue(const Request& request, Ps now) {
+EngineCore::Arrival EngineCore::enqueue(const Request& request, Ps now) {
   const char* refusal = nullptr;
   const bool was_empty = scheduler_->waiting() == 0;
   if (scheduler_->add(request, now, &refusal) == kNoSeq) {
     refuse(request, refusal, now);
-    return;
+    return Arrival::refused;
   }
-  totals_.peak_waiting = std::max(totals_.peak_waiting, scheduler_->waiting());
-  if (end_ == kNever) {
-    wake_ = now;  // as an event of its own: all arrivals of this instant are seen together
-  } else if (was_empty || scheduler_->config().scheduling_policy == "priority") {
-    cut_run(now);  // behind others in a first-come queue it changes nothing yet
-  }
+  context_.totals.peak_waiting = std::max(context_.totals.peak_waiting, scheduler_->waiting());
+  // Behind others in a first-come queue it changes nothing yet.
+  return was_empty || scheduler_->config().scheduling_policy == "priority" ? Arrival::first
+                                                                           : Arrival::behind_others;
 }
 
 void EngineCore::refuse(const Request& request, const char* reason, Ps now) {
@@ -41,74 +48,53 @@ void EngineCore::refuse(const Request& request, const char* reason, Ps now) {
   record.prompt_tokens = request.prompt_tokens;
   record.arrival = request.arrival, record.queued = record.scheduled = record.first_token = record.done = now;
   record.failure = reason;
-  ++totals_.failed;
-  for (Observer* o : observers_) o->on_request_done(record);
-  listener_.on_done(request, record);
-}
-
-/// Ends the run in flight at its first boundary at or after now: the estimate from the real root of its
-/// length is put right in integers.
-void EngineCore::cut_run(Ps now) {
-  if (current_.steps < 2) return;
-  const double a = static_cast<double>(current_.price.slope.value) / 2;
-  const double b = static_cast<double>(current_.price.first.value) - a;
-  const double t = static_cast<double>((now - start_).value);
-  const double root = a > 0 ? (std::sqrt(b * b + 4 * a * t) - b) / (2 * a) : t / b;
-  std::int64_t steps = std::clamp<std::int64_t>(static_cast<std::int64_t>(root), 1, current_.steps);
-  while (steps < current_.steps && boundary(steps) < now) ++steps;
-  while (steps > 1 && boundary(steps - 1) >= now) --steps;
-  current_.steps = steps;
-  end_ = boundary(steps);
-}
-
-Ps EngineCore::boundary(std::int64_t steps) const {
-  return start_ +
-         Ps(current_.price.first.value * steps + current_.price.slope.value * (steps * (steps - 1) / 2));
-}
-
-void EngineCore::on_event(Ps now) {
-  if (wake_ != kNever) {
-    wake_ = kNever;
-    begin(now);
-    return;
-  }
-  settle(now);
-  begin(now);
+  ++context_.totals.failed;
+  for (Observer* o : context_.observers) o->on_request_done(record);
+  context_.listener.on_done(request, record);
 }
 
 void EngineCore::decide(BatchPlan& plan, Ps now) {
   scheduler_->schedule(plan);
   for (const SeqIndex i : plan.preempted) {
-    ++totals_.preemptions;
-    for (Observer* o : observers_) o->on_preemption(scheduler_->sequence(i).request.id, where_, now);
+    ++context_.totals.preemptions;
+    for (Observer* o : context_.observers) o->on_preemption(scheduler_->sequence(i).request.id, where_, now);
   }
 }
 
-/// Starts the next step at `now`, if there is anything to do.
-void EngineCore::begin(Ps now) {
-  end_ = kNever;
-  current_.plan.clear();
-  if (async_) std::swap(current_.plan, next_);
-  if (current_.plan.empty()) {
-    decide(current_.plan, now);
-    mark_preempted(current_.plan, now);
+bool EngineCore::plan(Ps now) {
+  current_.clear();
+  if (async_) std::swap(current_, next_);
+  if (current_.empty()) {
+    decide(current_, now);
+    mark_preempted(current_, now);
   }
-  if (current_.plan.empty()) {
+  if (current_.empty()) {
     ORRERY_CHECK(scheduler_->running() > 0 || scheduler_->waiting() == 0,
                  "the scheduler is stuck: requests wait and nothing runs");
-    return;
+    return false;
   }
-  start_ = now;
   load_ = load();
   if (async_) decide(next_, now);
-  for (const SeqIndex i : current_.plan.admitted) {
+  for (const SeqIndex i : current_.admitted) {
     Sequence& seq = scheduler_->sequence(i);
     if (seq.scheduled == kNever) seq.scheduled = now;
   }
-  totals_.peak_running = std::max(totals_.peak_running, scheduler_->running());
-  price_current();
-  end_ = boundary(current_.steps);
-  if (async_) mark_preempted(next_, end_);  // their last token is in the step that starts now
+  context_.totals.peak_running = std::max(context_.totals.peak_running, scheduler_->running());
+  mark_stalled(now);
+  return true;
+}
+
+/// Decoding sequences that the last step left out wait for their next token since their last.
+void EngineCore::mark_stalled(Ps now) {
+  stall_ = Ps(0), stalled_seqs_ = 0;
+  if (current_.decode.seqs > joined_since_decode_ && last_decode_ < now) {
+    stall_ = now - last_decode_;
+    stalled_seqs_ = current_.decode.seqs - joined_since_decode_;
+  }
+}
+
+void EngineCore::launch(const StepRun& run) {
+  if (async_) mark_preempted(next_, run.end());  // their last token is in the step that starts now
 }
 
 /// Remembers when preempted sequences had their last token, for the gap that follows.
@@ -119,90 +105,82 @@ void EngineCore::mark_preempted(const BatchPlan& plan, Ps last_token) {
   }
 }
 
-void EngineCore::price_current() {
-  const BatchPlan& plan = current_.plan;
-  current_.stall = Ps(0), current_.stalled_seqs = 0;
-  if (plan.decode.seqs > joined_since_decode_ && last_decode_ < start_) {
-    current_.stall = start_ - last_decode_;
-    current_.stalled_seqs = plan.decode.seqs - joined_since_decode_;
-  }
-  if (current_.pure()) {
-    current_.price = pricer_->decode(plan.decode);
-    current_.steps = stepwise_ ? 1 : std::min(current_.price.steps, 1 + steps_that_cannot_change());
-    return;
+AffinePrice EngineCore::price(const StepPeers& peers) {
+  if (pure()) {
+    AffinePrice price = pricer_->decode(current_.decode, peers);
+    price.steps = context_.stepwise ? 1 : std::min(price.steps, 1 + steps_that_cannot_change());
+    return price;
   }
   chunks_.clear();
-  for (const auto& chunk : plan.chunks) chunks_.push_back(chunk.tokens);
-  current_.price = {pricer_->mixed(plan.decode, chunks_), Ps(0), 1};
-  current_.steps = 1;
+  for (const auto& chunk : current_.chunks) chunks_.push_back(chunk.tokens);
+  return {pricer_->mixed(current_.decode, chunks_, peers), Ps(0), 1};
 }
 
 /// Further steps that would be decided just like the one in flight if nobody arrives.
 std::int64_t EngineCore::steps_that_cannot_change() const {
-  if (!async_) return scheduler_->extendable(current_.plan);
-  const bool same_set = current_.plan.finishing.empty() && next_.preempted.empty() && next_.chunks.empty() &&
-                        next_.decode == current_.plan.decode.advanced(1);
-  const bool same_slope = next_.decode.growing == current_.plan.decode.growing;
+  if (!async_) return scheduler_->extendable(current_);
+  const bool same_set = current_.finishing.empty() && next_.preempted.empty() && next_.chunks.empty() &&
+                        next_.decode == current_.decode.advanced(1);
+  const bool same_slope = next_.decode.growing == current_.decode.growing;
   return same_set && same_slope ? scheduler_->extendable(next_) : 0;
 }
 
-/// The step or run in flight is over at `now`.
-void EngineCore::settle(Ps now) {
-  scheduler_->extend(async_ ? next_ : current_.plan, current_.steps - 1);
-  totals_.steps += current_.steps;
-  busy_ += now - start_;
-  tell_step(now);
+void EngineCore::settle(const StepRun& run, const StepPeers& peers, bool counted) {
+  const Ps now = run.end();
+  scheduler_->extend(async_ ? next_ : current_, run.steps - 1);
+  context_.totals.steps += run.steps;
+  tell(run, peers, counted);
   deliver(now);
-  scheduler_->complete(current_.plan);
-  for (const SeqIndex i : current_.plan.finishing) finish_request(i, now);
+  scheduler_->complete(current_);
+  for (const SeqIndex i : current_.finishing) finish_request(i, now);
 }
 
-void EngineCore::tell_step(Ps now) {
-  const BatchPlan& plan = current_.plan;
-  if (plan.decode.seqs > 0) last_decode_ = now, joined_since_decode_ = 0;
-  if (current_.pure()) {
-    // In a synchronous run extend() has moved the plan to its last step; the price is that of its first.
-    const DecodeSet first = async_ ? plan.decode : plan.decode.advanced(1 - current_.steps);
-    pricer_->account_decode(first, current_.price, current_.steps);
-    DecodeRun run;
-    run.where = where_, run.start = start_, run.first = current_.price.first,
-    run.slope = current_.price.slope;
-    run.steps = current_.steps, run.seqs = first.seqs, run.context = first.context, run.load = load_;
-    run.stall = current_.stall, run.stalled_seqs = current_.stalled_seqs;
-    run.pace = first.pace;
-    // The last step may bring tokens that nobody asked for, or drawn ones: of its own step the plan knows.
-    if (!async_ || run.steps == 1)
-      run.extra_tokens = plan.decode_tokens - plan.decode.seqs * plan.decode.pace.after(1);
-    for (Observer* o : observers_) o->on_decode_run(run);
-    return;
-  }
-  pricer_->account_mixed(plan.decode, chunks_, current_.price.first);
+void EngineCore::tell_decode(const StepRun& run, const StepPeers& peers, bool counted) {
+  // In a synchronous run extend() has moved the plan to its last step; the price is that of its first.
+  const DecodeSet first = async_ ? current_.decode : current_.decode.advanced(1 - run.steps);
+  if (counted) pricer_->account_decode(first, run.price, run.steps, peers);
+  DecodeRun told;
+  told.where = where_, told.start = run.start, told.first = run.price.first, told.slope = run.price.slope;
+  told.steps = run.steps, told.seqs = first.seqs, told.context = first.context, told.load = load_;
+  told.stall = stall_, told.stalled_seqs = stalled_seqs_;
+  told.pace = first.pace;
+  // The last step may bring tokens that nobody asked for, or drawn ones: of its own step the plan knows.
+  if (!async_ || told.steps == 1)
+    told.extra_tokens = current_.decode_tokens - current_.decode.seqs * current_.decode.pace.after(1);
+  for (Observer* o : context_.observers) o->on_decode_run(told);
+}
+
+void EngineCore::tell(const StepRun& run, const StepPeers& peers, bool counted) {
+  const BatchPlan& plan = current_;
+  if (plan.decode.seqs > 0) last_decode_ = run.end(), joined_since_decode_ = 0;
+  if (pure()) return tell_decode(run, peers, counted);
+  if (counted) pricer_->account_mixed(plan.decode, chunks_, run.price.first, peers);
   chunk_events_.clear();
   for (const auto& c : plan.chunks) {
     chunk_events_.push_back(
         {scheduler_->sequence(c.seq).request.id, c.tokens.new_tokens, c.tokens.past, c.last});
   }
   MixedStep step;
-  step.where = where_, step.start = start_, step.duration = now - start_;
+  step.where = where_, step.start = run.start, step.duration = run.end() - run.start;
   step.decode_seqs = plan.decode.seqs, step.context = plan.decode.context;
   step.extra_tokens = plan.decode_tokens - plan.decode.seqs;
   step.prefill_tokens = plan.prefill_tokens;
   step.chunks = chunk_events_, step.load = load_;
-  step.stall = current_.stall, step.stalled_seqs = current_.stalled_seqs;
-  for (Observer* o : observers_) o->on_mixed_step(step);
+  step.stall = stall_, step.stalled_seqs = stalled_seqs_;
+  for (Observer* o : context_.observers) o->on_mixed_step(step);
 }
 
 /// First tokens, and first tokens after a preemption, leave with the step that computed the prompt's last
 /// chunk.
 void EngineCore::deliver(Ps now) {
-  for (const auto& chunk : current_.plan.chunks) {
+  for (const auto& chunk : current_.chunks) {
     if (!chunk.last) continue;
     Sequence& seq = scheduler_->sequence(chunk.seq);
     ++joined_since_decode_;
     if (seq.first_token == kNever) {
       seq.first_token = now;
     } else if (seq.last_token != kNever) {
-      for (Observer* o : observers_) o->on_resumed(seq.request.id, where_, now - seq.last_token);
+      for (Observer* o : context_.observers) o->on_resumed(seq.request.id, where_, now - seq.last_token);
       seq.last_token = kNever;
     }
     if (seq.state == Sequence::State::waiting) seq.last_token = now;  // preempted again while this step ran
@@ -218,11 +196,11 @@ void EngineCore::finish_request(SeqIndex index, Ps now) {
   record.arrival = seq.request.arrival, record.queued = seq.queued, record.scheduled = seq.scheduled;
   record.first_token = seq.first_token + front_end_.out;
   record.done = now + front_end_.out;
-  ++totals_.completed;
-  totals_.prefix_query_tokens += seq.request.prompt_tokens;
-  totals_.prefix_hit_tokens += seq.cached_tokens;
-  for (Observer* o : observers_) o->on_request_done(record);
-  listener_.on_done(seq.request, record);
+  ++context_.totals.completed;
+  context_.totals.prefix_query_tokens += seq.request.prompt_tokens;
+  context_.totals.prefix_hit_tokens += seq.cached_tokens;
+  for (Observer* o : context_.observers) o->on_request_done(record);
+  context_.listener.on_done(seq.request, record);
   scheduler_->release_slot(index);
 }
 

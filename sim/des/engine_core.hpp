@@ -3,77 +3,82 @@
 #include <memory>
 #include <vector>
 
-#include "des/simulation.hpp"
+#include "des/replica.hpp"
 #include "serving/scheduler.hpp"
 
 namespace orrery {
 
-/// One engine: a scheduler and the steps it runs, one at a time. Advances whole decode runs: while nobody
-/// joins or leaves, k steps are one event whose end follows from the affine price. With async scheduling the
-/// plan of step n+1 is made when step n starts, so an arrival during step n joins n+2.
+/// Steps that follow one another without a decision between them: `steps` of them from `start`, the j-th
+/// taking first + slope * j.
+struct StepRun {
+  Ps start{0};
+  AffinePrice price;
+  std::int64_t steps = 0;
+
+  Ps boundary(std::int64_t n) const {
+    return start + Ps(price.first.value * n + price.slope.value * (n * (n - 1) / 2));
+  }
+  Ps end() const { return boundary(steps); }
+  /// Ends it at its first boundary at or after `now`.
+  void cut(Ps now);
+};
+
+/// One engine: a scheduler, what its steps compute and who gets tokens from them. Whoever owns it (a Replica)
+/// owns the clock: plan() at the start of a step, shape() and price(), launch() with the run that was decided
+/// for it, settle() at its end. With async scheduling the plan of step n+1 is made when step n starts, so an
+/// arrival during step n joins n+2.
 class EngineCore {
  public:
-  /// Told when a request leaves (for the router's view, closed loops and records).
-  class Listener {
-   public:
-    virtual ~Listener() = default;
-    virtual void on_done(const Request& request, const RequestRecord& record) = 0;
-  };
+  /// Whether an arrival may change what the steps in flight would have gone on with.
+  enum class Arrival { refused, behind_others, first };
 
-  EngineCore(CoreId where, const ReplicaConfig& config, bool stepwise, std::span<Observer* const> observers,
-             Listener& listener, SimulationResult& totals);
+  EngineCore(CoreId where, const ReplicaConfig& config, const CoreContext& context);
 
-  /// A request reaches the scheduler at `now`. May bring next_event() nearer.
-  void enqueue(const Request& request, Ps now);
-  /// The end of the step or run in flight, or the moment an idle engine wakes; kNever when idle.
-  Ps next_event() const { return wake_ != kNever ? wake_ : end_; }
-  /// Handles next_event(), which is now.
-  void on_event(Ps now);
+  Arrival enqueue(const Request& request, Ps now);
+  /// Decides the step that starts at `now`; false when there is nothing to do.
+  bool plan(Ps now);
+  /// What the planned step brings to those that step together with it.
+  RankStep shape() const { return {current_.decode.seqs, current_.prefill_tokens, chunk_count()}; }
+  /// The planned step's price; `steps` ends where the next decision may differ.
+  AffinePrice price(const StepPeers& peers);
+  /// The planned step, or so many like it, is on its way.
+  void launch(const StepRun& run);
+  /// It is over. `counted`: its kernels enter the pricer's account.
+  void settle(const StepRun& run, const StepPeers& peers, bool counted);
 
+  bool planned() const { return !current_.empty(); }
   const KvCache& kv() const { return scheduler_->kv(); }
-  std::int64_t unfinished() const { return scheduler_->running() + scheduler_->waiting(); }
-  Ps busy() const { return busy_; }
+  std::int64_t running() const { return scheduler_->running(); }
+  std::int64_t waiting() const { return scheduler_->waiting(); }
 
  private:
-  /// A planned step, or the decode run that starts with it.
-  struct Flight {
-    BatchPlan plan;
-    AffinePrice price;
-    std::int64_t steps = 0;
-    std::int64_t stalled_seqs = 0;
-    Ps stall{0};
-    bool pure() const { return plan.chunks.empty(); }
-  };
-
+  bool pure() const { return current_.chunks.empty(); }
+  std::int64_t chunk_count() const { return static_cast<std::int64_t>(current_.chunks.size()); }
   void decide(BatchPlan& plan, Ps now);
   void refuse(const Request& request, const char* reason, Ps now);
-  void cut_run(Ps now);
-  void begin(Ps now);
   void mark_preempted(const BatchPlan& plan, Ps last_token);
-  void price_current();
+  void mark_stalled(Ps now);
   std::int64_t steps_that_cannot_change() const;
-  void settle(Ps now);
-  void tell_step(Ps now);
+  void tell(const StepRun& run, const StepPeers& peers, bool counted);
+  void tell_decode(const StepRun& run, const StepPeers& peers, bool counted);
   void deliver(Ps now);
   void finish_request(SeqIndex index, Ps now);
-  Ps boundary(std::int64_t steps) const;
   CoreLoad load() const;
 
   CoreId where_;
   FrontEnd front_end_;
-  bool async_, stepwise_;
+  bool async_;
+  CoreContext context_;
   std::shared_ptr<StepPricer> pricer_;
   std::unique_ptr<Scheduler> scheduler_;
-  std::span<Observer* const> observers_;
-  Listener& listener_;
-  SimulationResult& totals_;
 
-  Flight current_;  ///< in flight while end_ != kNever
-  BatchPlan next_;  ///< async only: already decided
+  BatchPlan current_;  ///< of the step planned or in flight
+  BatchPlan next_;     ///< async only: already decided
+  std::int64_t stalled_seqs_ = 0;
+  Ps stall_{0};
   std::vector<PrefillChunk> chunks_;
   std::vector<ChunkEvent> chunk_events_;
   CoreLoad load_;
-  Ps start_{0}, end_{kNever}, wake_{kNever}, busy_{0};
   Ps last_decode_{0};  ///< when the decode set last got tokens
   std::int64_t joined_since_decode_ = 0;
 };

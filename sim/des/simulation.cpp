@@ -1,48 +1,29 @@
 #include "des/simulation.hpp"
 
 #include <algorithm>
-#include <deque>
-#include <limits>
+#include <memory>
 #include <utility>
 
 #include "base/error.hpp"
-#include "des/engine_core.hpp"
 #include "des/event_queue.hpp"
 #include "des/fabric.hpp"
+#include "des/replica.hpp"
 #include "serving/router.hpp"
 
 namespace orrery {
 namespace {
 
-/// A replica: one or more engine cores (data-parallel ranks) that serve one queue of requests.
-class Replica {
- public:
-  Replica(int index, const ReplicaConfig& config, bool stepwise, std::span<Observer* const> observers,
-          EngineCore::Listener& listener, SimulationResult& totals) {
-    if (config.engine_cores != 1)
-      throw ConfigError("data-parallel engine cores are not supported yet: use replicas");
-    for (int core = 0; core < config.engine_cores; ++core) {
-      cores_.emplace_back(CoreId{index, core}, config, stepwise, observers, listener, totals);
-    }
-  }
-  EngineCore& core(std::size_t i = 0) { return cores_[i]; }
-  const EngineCore& core(std::size_t i = 0) const { return cores_[i]; }
-
- private:
-  std::deque<EngineCore> cores_;  // observers and events hold on to them: they must not move
-};
-
 /// The clock: requests come in, replicas step, until nothing is left.
-class Simulation final : public EngineCore::Listener, public PrefixProbe {
+class Simulation final : public RequestListener, public PrefixProbe {
  public:
   Simulation(const ClusterConfig& cluster, RequestSource& source, std::span<Observer* const> observers)
       : cluster_(cluster), source_(source), observers_(observers), views_(cluster.replicas.size()) {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
     router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
-      replicas_.emplace_back(static_cast<int>(i), cluster.replicas[i], cluster.stepwise, observers_, *this,
-                             result_);
-      views_[i].kv_blocks_free = replicas_[i].core().kv().free_blocks();
+      replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i],
+                                       {cluster.stepwise, observers_, *this, result_}));
+      views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
     }
   }
 
@@ -118,22 +99,21 @@ class Simulation final : public EngineCore::Listener, public PrefixProbe {
     ReplicaView& view = views_[static_cast<std::size_t>(r)];
     ++view.outstanding_requests;
     view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
-    for (Observer* o : observers_) o->on_arrival(request, CoreId{r, 0});
-    EngineCore& core = replicas_[static_cast<std::size_t>(r)].core();
-    const Ps before = core.next_event();
-    core.enqueue(request, transit.time);
-    if (core.next_event() != before) events_.push({core.next_event(), 0, r});
+    Replica& replica = *replicas_[static_cast<std::size_t>(r)];
+    const Ps before = replica.next_event();
+    replica.enqueue(request, transit.time);
+    if (replica.next_event() != before) events_.push({replica.next_event(), 0, r});
   }
 
   void step() {
     const Event event = events_.top();
     events_.pop();
-    EngineCore& core = replicas_[static_cast<std::size_t>(event.id)].core();
-    if (core.next_event() != event.time) return;  // rescheduled meanwhile
+    Replica& replica = *replicas_[static_cast<std::size_t>(event.id)];
+    if (replica.next_event() != event.time) return;  // rescheduled meanwhile
     ++result_.events;
-    core.on_event(event.time);
-    views_[static_cast<std::size_t>(event.id)].kv_blocks_free = core.kv().free_blocks();
-    if (core.next_event() != kNever) events_.push({core.next_event(), 0, event.id});
+    replica.on_event(event.time);
+    views_[static_cast<std::size_t>(event.id)].kv_blocks_free = replica.kv_blocks_free();
+    if (replica.next_event() != kNever) events_.push({replica.next_event(), 0, event.id});
   }
 
   void on_done(const Request& request, const RequestRecord& record) override {
@@ -145,13 +125,13 @@ class Simulation final : public EngineCore::Listener, public PrefixProbe {
   }
 
   Tokens cached_tokens(int replica, const Request& request) const override {
-    return replicas_[static_cast<std::size_t>(replica)].core().kv().cached_tokens(request);
+    return replicas_[static_cast<std::size_t>(replica)]->cached_tokens(request);
   }
 
   SimulationResult finish() {
     result_.unfinished = result_.requests - result_.completed - result_.failed;
     if (result_.unfinished > 0 && !result_.interrupted) result_.end = cluster_.until;
-    for (const auto& replica : replicas_) result_.busy.push_back(replica.core().busy());
+    for (const auto& replica : replicas_) result_.busy.push_back(replica->busy());
     for (Observer* o : observers_) o->on_end(result_.end);
     return std::move(result_);
   }
@@ -160,7 +140,7 @@ class Simulation final : public EngineCore::Listener, public PrefixProbe {
   RequestSource& source_;
   std::span<Observer* const> observers_;
   std::vector<ReplicaView> views_;
-  std::deque<Replica> replicas_;
+  std::vector<std::unique_ptr<Replica>> replicas_;
   std::unique_ptr<Router> router_;
   SimulationResult result_;
   EventQueue events_;

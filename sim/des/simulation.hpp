@@ -20,7 +20,7 @@ struct ReplicaConfig {
   KvConfig kv;
   FrontEnd front_end;
   std::shared_ptr<StepPricer> pricer;
-  int engine_cores = 1;  ///< data-parallel ranks; only 1 so far
+  int engine_cores = 1;  ///< data-parallel ranks that make every step together, each with its own KV cache
 };
 
 struct ClusterConfig {

@@ -114,6 +114,12 @@ void StepLowering::lower(const BatchShape& batch, Scaling only, KernelCalls& out
   }
 }
 
+void StepLowering::lower_pooled(const BatchShape& batch, KernelCalls& out) const {
+  for (const auto& part : parts_) {
+    if (part.op->pooled(ctx_)) lower(part, batch, ctx_, out);
+  }
+}
+
 double StepLowering::parameters() const {
   double sum = 0;
   for (const auto& part : parts_) sum += part.copies * part.op->parameters();

@@ -26,6 +26,8 @@ class StepLowering {
   /// Appends those of one scaling only: the parts of a price that depend on tokens, logit rows, the decode
   /// set or the chunks alone.
   void lower(const BatchShape& batch, KernelClass::Scaling only, KernelCalls& out) const;
+  /// Appends those whose work follows the tokens of all data-parallel ranks (Operator::pooled).
+  void lower_pooled(const BatchShape& batch, KernelCalls& out) const;
 
   double parameters() const;         ///< of the whole model, unsharded
   double active_parameters() const;  ///< that one token multiplies, without the input embedding

@@ -42,6 +42,7 @@ class ExpertDispatch final : public Operator {
   ExpertDispatch(std::int64_t width, int experts, double top_k)
       : width_(static_cast<double>(width)), experts_(experts), top_k_(top_k) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+  bool pooled(const LoweringContext& ctx) const override { return ExpertSplit(ctx).gathered; }
 
  private:
   double width_, experts_, top_k_;
@@ -53,6 +54,7 @@ class ExpertCombine final : public Operator {
   ExpertCombine(std::int64_t width, int experts, double top_k)
       : width_(static_cast<double>(width)), experts_(experts), top_k_(top_k) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+  bool pooled(const LoweringContext& ctx) const override { return ExpertSplit(ctx).gathered; }
 
  private:
   double width_, experts_, top_k_;

@@ -33,6 +33,7 @@ class ExpertRouting final : public Operator {
  public:
   ExpertRouting(const MoeParams& params, std::int64_t hidden);
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
+  bool pooled(const LoweringContext& ctx) const override { return ExpertSplit(ctx).gathered; }
 
  private:
   MoeParams params_;
@@ -55,6 +56,7 @@ class RoutedExperts final : public Operator {
   double parameters() const override;
   double active_parameters() const override;
   double weight_bytes(const LoweringContext& ctx) const override;
+  bool pooled(const LoweringContext& ctx) const override { return ExpertSplit(ctx).token_sets > 1; }
 
   /// `tokens`: of one data-parallel rank.
   ExpertRows rows(double tokens, const LoweringContext& ctx) const;

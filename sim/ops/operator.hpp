@@ -93,6 +93,9 @@ class Operator {
   virtual double weight_bytes(const LoweringContext&) const { return 0; }
   /// Bytes of KV cache or state that one sequence with `context` tokens keeps on one rank.
   virtual double state_bytes(Tokens /*context*/, const LoweringContext&) const { return 0; }
+  /// Whether its work follows the tokens of all data-parallel ranks together, not its own rank's. lower() is
+  /// then given those of one rank on average.
+  virtual bool pooled(const LoweringContext&) const { return false; }
 };
 
 using OperatorPtr = std::shared_ptr<const Operator>;

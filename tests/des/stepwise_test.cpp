@@ -147,6 +147,7 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
     plan.host_per_seq = Seconds(rng.uniform() < 0.5 ? 0.0 : 50e-6);
     plan.host_exposed = Seconds(0.5e-3);
     replica.pricer = test::pricer(rng.uniform() < 0.4 ? capped : plain, plan);
+    replica.engine_cores = seed % 3 == 0 ? static_cast<int>(rng.uniform_int(2, 4)) : 1;
     ClusterConfig cluster;
     cluster.replicas.assign(static_cast<std::size_t>(rng.uniform_int(1, 3)), replica);
     const auto routers = Registry<Routers>::names();
