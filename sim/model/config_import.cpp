@@ -118,21 +118,6 @@ TextConfig find_text_config(const std::shared_ptr<const JsonDocument>& doc) {
   return {std::move(top), std::move(*family)};
 }
 
-/// Windows that cover every context are none.
-void drop_idle_windows(ModelSpec& model) {
-  for (auto& kind : model.kinds) {
-    for (auto& mixer : kind.mixers) {
-      auto* attention = std::get_if<AttentionParams>(&mixer);
-      const bool windowed = attention != nullptr && attention->pattern != AttentionPattern{};
-      if (!windowed || !attention->pattern.causal || !attention->pattern.covers(model.max_model_len))
-        continue;
-      model.notes.push_back(
-          fmt::format("a {} covers every context: attention is full", attention->pattern.describe()));
-      attention->pattern = {};
-    }
-  }
-}
-
 /// The longest context: as vLLM derives it, a rope scaling that stretches positions multiplies the length it
 /// was trained with; the scalings whose length max_position_embeddings already includes do not.
 Tokens context_length(JsonView& view, const Facts& facts) {
@@ -195,7 +180,7 @@ ModelSpec import_config(const std::shared_ptr<const JsonDocument>& config, const
   model.mtp_layers = static_cast<int>(facts.size("mtp_layers", 0, 64));
   model.max_model_len = context_length(text.view, facts);
   read_layers(facts, model);
-  drop_idle_windows(model);
+  drop_idle_patterns(model);
   JsonView top(config);
   model.encoder = read_encoder(text.around ? Facts(top, *text.around) : facts);
   model.native = stored_precision(facts, model.notes);

@@ -169,4 +169,18 @@ void read_layers(Facts& facts, ModelSpec& model) {
   StackReader(facts, model).read(layers);
 }
 
+void drop_idle_patterns(ModelSpec& model) {
+  for (auto& kind : model.kinds) {
+    for (auto& mixer : kind.mixers) {
+      auto* attention = std::get_if<AttentionParams>(&mixer);
+      const bool windowed = attention != nullptr && attention->pattern != AttentionPattern{};
+      if (!windowed || !attention->pattern.causal || !attention->pattern.covers(model.max_model_len))
+        continue;
+      model.notes.push_back(
+          fmt::format("a {} covers every context: attention is full", attention->pattern.describe()));
+      attention->pattern = {};
+    }
+  }
+}
+
 }  // namespace orrery

@@ -14,6 +14,9 @@ namespace orrery {
 /// wrong.
 void read_layers(Facts& facts, ModelSpec& model);
 
+/// Windows and other patterns that cover every context of the model are none; a note says so.
+void drop_idle_patterns(ModelSpec& model);
+
 /// The encoder of another modality, if the family has one and the config gives its sizes. Errors: as above.
 std::optional<EncoderParams> read_encoder(const Facts& facts);
 

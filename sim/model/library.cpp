@@ -7,6 +7,7 @@
 
 #include "base/data_dir.hpp"
 #include "model/config_import.hpp"
+#include "model/rewrite.hpp"
 
 namespace orrery {
 namespace fs = std::filesystem;
@@ -90,8 +91,25 @@ std::vector<std::string> list_models() {
   return names;
 }
 
+namespace {
+
+/// "NAME+ID+ID...": the model of that name, rewritten by one row after the other.
+ModelSpec load_rewritten(const std::string& text) {
+  std::size_t end = text.find('+');
+  ModelSpec model = load_model(text.substr(0, end));
+  while (end != std::string::npos) {
+    const std::size_t begin = end + 1;
+    end = text.find('+', begin);
+    model = rewrite(std::move(model), find_method(text.substr(begin, end - begin)));
+  }
+  return model;
+}
+
+}  // namespace
+
 ModelSpec load_model(const std::string& name_or_path) {
   if (auto model = load_if_path(name_or_path)) return std::move(*model);
+  if (name_or_path.find('+') != std::string::npos) return load_rewritten(name_or_path);
   const auto models = list_models();
   std::string name = normalised(name_or_path);
   if (std::find(models.begin(), models.end(), name) == models.end()) name = find_alias(name);

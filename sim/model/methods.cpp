@@ -15,11 +15,24 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kTests{"law", "kernel", "headline"};
 
+/// The sizes for which a row's expressions give its paper's values.
+Lookup sizes_of(JsonView& row) {
+  const Json at = row.has("at") ? row.raw("at") : Json::object();
+  return [at, row](std::string_view name) {
+    const auto found = at.find(std::string(name));
+    if (found == at.end()) row.fail("at", fmt::format("has no '{}'", name), "the sizes its blocks speak of");
+    return *found;
+  };
+}
+
 Method read_method(JsonView row) {
   Method m;
   m.id = row.text("id");
   m.name = row.text("method");
-  m.blocks = row.object("blocks").value();
+  m.written = row.object("blocks").value();
+  m.blocks = evaluate_blocks(m.written, sizes_of(row));
+  m.rewrites = row.texts_or("rewrites", {});
+  m.no_rewrite = row.text_or("no_rewrite", "");
   m.works_when = row.text("works_when");
   m.source = row.text_or("source", "");
   const std::string test = row.text("test");
@@ -36,6 +49,17 @@ Method read_method(JsonView row) {
 
 std::string_view name(Method::Test test) {
   return kTests[static_cast<std::size_t>(test)];
+}
+
+Json evaluate_blocks(const Json& blocks, const Lookup& sizes) {
+  if (blocks.is_string()) {
+    const auto& text = blocks.get_ref<const std::string&>();
+    return text.starts_with('=') ? evaluate(text.substr(1), sizes) : blocks;
+  }
+  if (!blocks.is_structured()) return blocks;
+  Json out = blocks;
+  for (auto& entry : out) entry = evaluate_blocks(entry, sizes);
+  return out;
 }
 
 std::vector<Method> load_methods() {

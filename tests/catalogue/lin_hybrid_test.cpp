@@ -10,24 +10,6 @@ using namespace orrery;
 using namespace lin;
 
 namespace {
-/// The model with `mixer` in the place of attention, but for every `keep`-th layer (0 = none).
-ModelSpec converted(ModelSpec model, const StateParams& mixer, int keep) {
-  REQUIRE(model.kinds.size() == 1);
-  LayerKind state = model.kinds.front();
-  state.mixers = {mixer};
-  const int kept = keep == 0 ? 0 : model.layers() / keep;
-  state.count = model.layers() - kept;
-  model.kinds.front().count = kept;
-  for (int layer = 0; layer < model.layers(); ++layer)
-    model.pattern[static_cast<std::size_t>(layer)] = keep > 0 && layer % keep == keep - 1 ? 0 : 1;
-  model.kinds.push_back(state);
-  if (kept == 0) {
-    model.kinds.erase(model.kinds.begin());
-    for (int& kind : model.pattern) kind = 0;
-  }
-  return model;
-}
-
 double step_seconds(const ModelSpec& model, const KernelCostModel& cost, std::int64_t seqs, Tokens context) {
   BatchShape batch;
   batch.decode_seqs = seqs, batch.decode_context = seqs * context;
@@ -50,7 +32,7 @@ ModelSpec mixers_alone(std::int64_t hidden, std::vector<LayerKind> kinds) {
 
 TEST_CASE("LIN-29 does a linearised Llama keep its parameters and no keys?") {
   const ModelSpec llama = load_model("llama-3.1-8b");
-  const ModelSpec linear = converted(llama, state_of("LIN-29"), 0);
+  const ModelSpec linear = load_model("llama-3.1-8b+LIN-29");
   CHECK(linear.parameters() == Approx(llama.parameters()).epsilon(0.01));
   CHECK(linear.parameters() > llama.parameters());  // the learned feature maps
   CHECK(linear.kv_bytes_per_token({}) == 0);
@@ -61,7 +43,7 @@ TEST_CASE("LIN-29 does a linearised Llama keep its parameters and no keys?") {
 
 TEST_CASE("LIN-30 does a hybrid with a quarter of its attention gain the more the larger the batch?") {
   const ModelSpec llama = load_model("llama-3.1-8b");
-  const ModelSpec hybrid = converted(llama, state_of("LIN-30"), 4);
+  const ModelSpec hybrid = load_model("llama-3.1-8b+LIN-30");
   CHECK(hybrid.kv_bytes_per_token({}) == 0.25 * llama.kv_bytes_per_token({}));
   // Headline: M1-3B decodes 3 times as fast as a transformer of 3B at batch 512. Baseline here: Llama-3.1-8B
   // itself with 4096 tokens of context, an H100 at the speed of light.

@@ -114,7 +114,7 @@ TEST_CASE("MOE-13 does splitting a feed-forward into experts keep the parameters
   const MoeParams row = moe("MOE-13");
   CHECK(block_of<DenseParams>("MOE-13", "dense").width == dense_width(dense));
   CHECK(row.experts * row.width == dense_width(dense));
-  const auto split = with_experts(dense, row);
+  const auto split = load_model("llama-2-7b+MOE-13");
   CHECK(split.parameters() == Approx(dense.parameters()).epsilon(1e-3));
   const auto a = step(split, prompt(100)), b = step(dense, prompt(100));
   CHECK(flops(a, "experts") / (flops(b, "gate_up_proj") + flops(b, "down_proj")) == Approx(4.0 / 16));
@@ -131,7 +131,7 @@ TEST_CASE("MOE-13 does splitting a feed-forward into experts keep the parameters
 TEST_CASE("MOE-14 is an upcycled model the dense one and E - 1 feed-forwards more?", "[catalogue]") {
   const auto mistral = load_model("mistral-7b-v0.1");
   CHECK(block_of<DenseParams>("MOE-14", "dense").width == dense_width(mistral));
-  const auto upcycled = with_experts(mistral, moe("MOE-14"));
+  const auto upcycled = load_model("mistral-7b-v0.1+MOE-14");
   const double feed_forwards = 32.0 * 3 * 4096 * 14336, routers = 32.0 * 4096 * 8;
   CHECK(upcycled.parameters() == mistral.parameters() + 7 * feed_forwards + routers);
   CHECK(upcycled.parameters() == Approx(46.70e9).epsilon(1e-3));
@@ -143,7 +143,7 @@ TEST_CASE("MOE-14 is an upcycled model the dense one and E - 1 feed-forwards mor
 TEST_CASE("MOE-15 is merged attention counted once, and a layer used twice stored once and read twice?",
           "[catalogue]") {
   const auto seed = load_model("llama-2-7b");
-  const auto merged = with_experts(seed, moe("MOE-15"));
+  const auto merged = load_model("llama-2-7b+MOE-15");
   const double feed_forwards = 32.0 * 3 * 4096 * 11008, routers = 32.0 * 4096 * 4;
   // Four branches of 6.74 B: attention and embeddings are averaged, so their parameters are those of one.
   CHECK(merged.parameters() - routers - 4 * feed_forwards == seed.parameters() - feed_forwards);

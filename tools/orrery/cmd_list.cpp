@@ -7,6 +7,7 @@
 #include "command.hpp"
 #include "listings.hpp"
 #include "model/methods.hpp"
+#include "model/rewrite.hpp"
 #include "option_words.hpp"
 #include "options.hpp"
 
@@ -29,16 +30,19 @@ int list_kinds(const OutputOptions& output) {
 }
 
 /// Every method whose id begins with `filter`, or that uses the block of that name: what it is, the
-/// parameters that express it, and what its test asserts.
+/// parameters that express it, what its test asserts, and whether it can be applied to a model.
 int list_methods(const OutputOptions& output, const std::string& filter) {
   Json all = Json::array();
   std::vector<std::string> known;
   for (const auto& m : load_methods()) {
     if (known.empty() || known.back() != m.group()) known.push_back(m.group());
     if (m.id.rfind(filter, 0) != 0 && !m.blocks.contains(filter)) continue;
+    const std::string why_not = why_no_rewrite(m);
     all.push_back({{"id", m.id},
                    {"method", m.name},
                    {"blocks", m.blocks},
+                   {"rewrites_models", why_not.empty()},
+                   {"no_rewrite", why_not},
                    {"test", name(m.test)},
                    {"works_when", m.works_when},
                    {"source", m.source}});
@@ -48,6 +52,8 @@ int list_methods(const OutputOptions& output, const std::string& filter) {
       fmt::print("{:<8}{} {}\n", "", block, parameters.dump());
     }
     fmt::print("{:<8}{}: {}\n", "", name(m.test), m.works_when);
+    fmt::print("{:<8}{}\n", "",
+               why_not.empty() ? "-m MODEL+" + m.id : "no -m MODEL+" + m.id + ": " + why_not);
   }
   if (all.empty()) {
     throw ConfigError(fmt::format("no method's id or block is '{}'", filter),
