@@ -25,6 +25,7 @@ EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, const CoreCont
     : where_(where),
       front_end_(config.front_end),
       async_(config.scheduler.async_scheduling),
+      hands_over_(config.scheduler.hands_over),
       context_(context),
       pricer_(config.pricer),
       scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())) {}
@@ -32,7 +33,20 @@ EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, const CoreCont
 EngineCore::Arrival EngineCore::enqueue(const Request& request, Ps now) {
   const char* refusal = nullptr;
   const bool was_empty = scheduler_->waiting() == 0;
-  if (scheduler_->add(request, now, &refusal) == kNoSeq) {
+  const SeqIndex index = scheduler_->add(request, now, &refusal);
+  return queued(request, index, was_empty, refusal, now);
+}
+
+EngineCore::Arrival EngineCore::expect(const Request& request, Ps now) {
+  const char* refusal = nullptr;
+  const bool was_empty = scheduler_->waiting() == 0;
+  const SeqIndex index = scheduler_->add_computed(request, now, &refusal);
+  return queued(request, index, was_empty, refusal, now);
+}
+
+EngineCore::Arrival EngineCore::queued(const Request& request, SeqIndex index, bool was_empty,
+                                       const char* refusal, Ps now) {
+  if (index == kNoSeq) {
     refuse(request, refusal, now);
     return Arrival::refused;
   }
@@ -59,6 +73,10 @@ void EngineCore::decide(BatchPlan& plan, Ps now) {
     ++context_.totals.preemptions;
     for (Observer* o : context_.observers) o->on_preemption(scheduler_->sequence(i).request.id, where_, now);
   }
+  for (const SeqIndex i : plan.reserved) {
+    context_.listener.on_reserved(scheduler_->sequence(i).request, {where_, i},
+                                  scheduler_->tokens_to_receive(i), now);
+  }
 }
 
 bool EngineCore::plan(Ps now) {
@@ -69,7 +87,7 @@ bool EngineCore::plan(Ps now) {
     mark_preempted(current_, now);
   }
   if (current_.empty()) {
-    ORRERY_CHECK(scheduler_->running() > 0 || scheduler_->waiting() == 0,
+    ORRERY_CHECK(scheduler_->running() > 0 || scheduler_->waiting() == 0 || scheduler_->in_transfer() > 0,
                  "the scheduler is stuck: requests wait and nothing runs");
     return false;
   }
@@ -95,6 +113,11 @@ void EngineCore::mark_stalled(Ps now) {
 
 void EngineCore::launch(const StepRun& run) {
   if (async_) mark_preempted(next_, run.end());  // their last token is in the step that starts now
+  for (const SeqIndex i : current_.admitted) {
+    if (hands_over_) {
+      context_.listener.on_prefill(scheduler_->sequence(i).request, {where_, i}, run.start, run.end());
+    }
+  }
 }
 
 /// Remembers when preempted sequences had their last token, for the gap that follows.
@@ -132,7 +155,7 @@ void EngineCore::settle(const StepRun& run, const StepPeers& peers, bool counted
   tell(run, peers, counted);
   deliver(now);
   scheduler_->complete(current_);
-  for (const SeqIndex i : current_.finishing) finish_request(i, now);
+  for (const SeqIndex i : current_.finishing) hands_over_ ? hand_over(i, now) : finish_request(i, now);
 }
 
 void EngineCore::tell_decode(const StepRun& run, const StepPeers& peers, bool counted) {
@@ -185,6 +208,14 @@ void EngineCore::deliver(Ps now) {
     }
     if (seq.state == Sequence::State::waiting) seq.last_token = now;  // preempted again while this step ran
   }
+}
+
+void EngineCore::hand_over(SeqIndex index, Ps now) {
+  const Sequence& seq = scheduler_->sequence(index);
+  context_.totals.prefix_query_tokens += seq.request.prompt_tokens;
+  context_.totals.prefix_hit_tokens += seq.cached_tokens;
+  const Prefilled done{seq.queued, seq.scheduled, seq.first_token, seq.cached_tokens, seq.preemptions};
+  context_.listener.on_prefilled(seq.request, {where_, index}, done, now);
 }
 
 void EngineCore::finish_request(SeqIndex index, Ps now) {

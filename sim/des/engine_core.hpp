@@ -35,6 +35,9 @@ class EngineCore {
   EngineCore(CoreId where, const ReplicaConfig& config, const CoreContext& context);
 
   Arrival enqueue(const Request& request, Ps now);
+  Arrival expect(const Request& request, Ps now);
+  void receive(SeqIndex index, const Prefilled& before) { scheduler_->received(index, before); }
+  void release(SeqIndex index) { scheduler_->release_held(index); }
   /// Decides the step that starts at `now`; false when there is nothing to do.
   bool plan(Ps now);
   /// What the planned step brings to those that step together with it.
@@ -55,6 +58,8 @@ class EngineCore {
   bool pure() const { return current_.chunks.empty(); }
   std::int64_t chunk_count() const { return static_cast<std::int64_t>(current_.chunks.size()); }
   void decide(BatchPlan& plan, Ps now);
+  Arrival queued(const Request& request, SeqIndex index, bool was_empty, const char* refusal, Ps now);
+  void hand_over(SeqIndex index, Ps now);
   void refuse(const Request& request, const char* reason, Ps now);
   void mark_preempted(const BatchPlan& plan, Ps last_token);
   void mark_stalled(Ps now);
@@ -67,7 +72,7 @@ class EngineCore {
 
   CoreId where_;
   FrontEnd front_end_;
-  bool async_;
+  bool async_, hands_over_;
   CoreContext context_;
   std::shared_ptr<StepPricer> pricer_;
   std::unique_ptr<Scheduler> scheduler_;

@@ -44,12 +44,36 @@ void LockstepReplica::enqueue(const Request& request, Ps now) {
   EngineCore& core = cores_[chosen];
   const EngineCore::Arrival arrival = core.enqueue(request, now);
   if (arrival == EngineCore::Arrival::refused) return;
+  if (end_ == kNever || arrival == EngineCore::Arrival::first) look_again(now);
+}
+
+/// Something came about that the next decision should know.
+void LockstepReplica::look_again(Ps now) {
   if (end_ == kNever) {
     wake_ = now;  // as an event of its own: all arrivals of this instant are seen together
-  } else if (arrival == EngineCore::Arrival::first) {
+  } else {
     run_.cut(now);
     end_ = run_.end();
   }
+}
+
+void LockstepReplica::expect(const Request& request, Ps now) {
+  const std::size_t chosen = choose_core(now);
+  if (!loads_.empty()) ++loads_[chosen].waiting;
+  const EngineCore::Arrival arrival = cores_[chosen].expect(request, now);
+  if (arrival == EngineCore::Arrival::refused) return;
+  if (end_ == kNever || arrival == EngineCore::Arrival::first) look_again(now);
+}
+
+void LockstepReplica::receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) {
+  cores_[static_cast<std::size_t>(sequence.where.core)].receive(sequence.index, before);
+  look_again(now);
+}
+
+void LockstepReplica::release(const SequenceHandle& sequence, Ps now) {
+  EngineCore& core = cores_[static_cast<std::size_t>(sequence.where.core)];
+  core.release(sequence.index);
+  if (core.waiting() > 0) look_again(now);
 }
 
 void LockstepReplica::on_event(Ps now) {

@@ -19,6 +19,9 @@ class LockstepReplica final : public Replica {
   LockstepReplica(int index, const ReplicaConfig& config, const CoreContext& context);
 
   void enqueue(const Request& request, Ps now) override;
+  void expect(const Request& request, Ps now) override;
+  void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
+  void release(const SequenceHandle& sequence, Ps now) override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
   std::int64_t kv_blocks_free() const override;
@@ -27,6 +30,7 @@ class LockstepReplica final : public Replica {
 
  private:
   void begin(Ps now);
+  void look_again(Ps now);
   void decide_run(Ps now);
   AffinePrice slowest();
   std::size_t choose_core(Ps now) const;

@@ -5,6 +5,16 @@
 
 namespace orrery {
 
+void Replica::expect(const Request&, Ps) {
+  throw ConfigError("this kind of replica does not take over requests from others");
+}
+void Replica::receive(const SequenceHandle&, const Prefilled&, Ps) {
+  ORRERY_CHECK(false, "nothing was expected");
+}
+void Replica::release(const SequenceHandle&, Ps) {
+  ORRERY_CHECK(false, "nothing was handed over");
+}
+
 std::unique_ptr<Replica> make_replica(int index, const ReplicaConfig& config, const CoreContext& context) {
   if (config.engine_cores < 1) throw ConfigError("a replica needs at least one engine core");
   return std::make_unique<LockstepReplica>(index, config, context);

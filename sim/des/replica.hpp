@@ -5,14 +5,28 @@
 
 #include "des/simulation.hpp"
 #include "events/observer.hpp"
+#include "serving/sequence.hpp"
 
 namespace orrery {
 
-/// Told when a request leaves (for the router's view, closed loops and records).
+/// A sequence of a replica's engine core.
+struct SequenceHandle {
+  CoreId where;
+  SeqIndex index = kNoSeq;
+};
+
+/// Told when a request leaves (for the router's view, closed loops and records), and what those that hand
+/// requests over to others need to know.
 class RequestListener {
  public:
   virtual ~RequestListener() = default;
   virtual void on_done(const Request& request, const RequestRecord& record) = 0;
+  /// A step from `start` to `end` begins with the first chunk of a prompt that will be handed over.
+  virtual void on_prefill(const Request&, const SequenceHandle&, Ps /*start*/, Ps /*end*/) {}
+  /// A prompt is computed; its blocks stay until Replica::release().
+  virtual void on_prefilled(const Request&, const SequenceHandle&, const Prefilled&, Ps /*now*/) {}
+  /// There are blocks for a prompt that is computed elsewhere; `tokens` of it are not in the cache.
+  virtual void on_reserved(const Request&, const SequenceHandle&, Tokens /*tokens*/, Ps /*now*/) {}
 };
 
 /// What every engine core of a simulation talks to.
@@ -33,6 +47,13 @@ class Replica {
   virtual Ps next_event() const = 0;
   /// Handles next_event(), which is now.
   virtual void on_event(Ps now) = 0;
+
+  /// A request whose prompt another replica computes, or has computed, waits for blocks: on_reserved().
+  virtual void expect(const Request& request, Ps now);
+  /// Its KV has come.
+  virtual void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now);
+  /// What on_prefilled() told of has been sent.
+  virtual void release(const SequenceHandle& sequence, Ps now);
 
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores
   /// Tokens of `request` that the cache of the engine core it would go to holds.

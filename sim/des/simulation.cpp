@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "des/disaggregation.hpp"
 #include "des/event_queue.hpp"
-#include "des/fabric.hpp"
 #include "des/replica.hpp"
 #include "serving/router.hpp"
 
@@ -14,15 +14,20 @@ namespace orrery {
 namespace {
 
 /// The clock: requests come in, replicas step, until nothing is left.
-class Simulation final : public RequestListener, public PrefixProbe {
+class Simulation final : public RequestListener, public HandoverCluster {
  public:
   Simulation(const ClusterConfig& cluster, RequestSource& source, std::span<Observer* const> observers)
       : cluster_(cluster), source_(source), observers_(observers), views_(cluster.replicas.size()) {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
+    const CoreContext context{cluster.stepwise, observers_, *this, result_};
+    if (cluster.handover) {
+      handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context, *this);
+      decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
+    }
     router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
-      replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i],
-                                       {cluster.stepwise, observers_, *this, result_}));
+      replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context));
+      if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
       views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
     }
   }
@@ -32,7 +37,13 @@ class Simulation final : public RequestListener, public PrefixProbe {
     while (!stopped()) {
       const Ps next_step = events_.empty() ? kNever : events_.top().time;
       admit_sources(next_step);
-      if (!in_transit_.empty() && in_transit_.top().time <= (events_.empty() ? kNever : events_.top().time)) {
+      const Ps next_arrival = in_transit_.empty() ? kNever : in_transit_.top().time;
+      const Ps sent = handovers_ ? handovers_->next_event(std::min(next_step, next_arrival)) : kNever;
+      if (sent != kNever) {
+        if (sent > cluster_.until) break;
+        ++result_.events;
+        handovers_->advance(sent);
+      } else if (next_arrival != kNever && next_arrival <= next_step) {
         arrive();
       } else if (!events_.empty()) {
         step();
@@ -95,14 +106,19 @@ class Simulation final : public RequestListener, public PrefixProbe {
     spare_.push_back(transit.slot);
     const Tokens room = cluster_.replicas.front().scheduler.max_model_len - request.prompt_tokens;
     if (room > 0 && request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
-    const int r = views_.size() == 1 ? 0 : router_->route(request, views_, *this);
-    ReplicaView& view = views_[static_cast<std::size_t>(r)];
-    ++view.outstanding_requests;
-    view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
+    const int r = entry_ == 1 ? 0 : router_->route(request, {views_.data(), entry_}, Probe{*this, 0});
+    if (handovers_) request = handovers_->prefill_part(request);
+    enter(r, request);
     Replica& replica = *replicas_[static_cast<std::size_t>(r)];
     const Ps before = replica.next_event();
     replica.enqueue(request, transit.time);
     if (replica.next_event() != before) events_.push({replica.next_event(), 0, r});
+  }
+
+  void enter(int replica, const Request& request) {
+    ReplicaView& view = views_[static_cast<std::size_t>(replica)];
+    ++view.outstanding_requests;
+    view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
   }
 
   void step() {
@@ -117,16 +133,53 @@ class Simulation final : public RequestListener, public PrefixProbe {
   }
 
   void on_done(const Request& request, const RequestRecord& record) override {
-    ReplicaView& view = views_[static_cast<std::size_t>(record.replica)];
-    --view.outstanding_requests;
-    view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
+    leave(record.replica, request);
+    if (handovers_ && record.failure) handovers_->on_refused(request.id, record.done);
     result_.end = std::max(result_.end, record.done);
     if (closed_loop_) source_.completed(request, record.done);
   }
 
-  Tokens cached_tokens(int replica, const Request& request) const override {
-    return replicas_[static_cast<std::size_t>(replica)]->cached_tokens(request);
+  void on_prefill(const Request& request, const SequenceHandle& sequence, Ps start, Ps end) override {
+    handovers_->on_prefill(request, sequence, start, end);
   }
+  void on_prefilled(const Request& request, const SequenceHandle& sequence, const Prefilled& done,
+                    Ps now) override {
+    handovers_->on_prefilled(request, sequence, done, now);
+  }
+  void on_reserved(const Request& request, const SequenceHandle& sequence, Tokens tokens, Ps now) override {
+    handovers_->on_reserved(request, sequence, tokens, now);
+  }
+
+  Replica& replica(int index) override { return *replicas_[static_cast<std::size_t>(index)]; }
+  const ReplicaConfig& config(int index) const override {
+    return cluster_.replicas[static_cast<std::size_t>(index)];
+  }
+  int choose_decode(const Request& request) override {
+    const int first = static_cast<int>(entry_);
+    const std::span<const ReplicaView> pool = std::span(views_).subspan(entry_);
+    const int r = first + (pool.size() == 1 ? 0 : decode_router_->route(request, pool, Probe{*this, first}));
+    enter(r, request);
+    return r;
+  }
+  void leave(int replica, const Request& request) override {
+    ReplicaView& view = views_[static_cast<std::size_t>(replica)];
+    --view.outstanding_requests;
+    view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
+  }
+  void changed(int replica) override {
+    const Ps next = replicas_[static_cast<std::size_t>(replica)]->next_event();
+    if (next != kNever) events_.push({next, 0, replica});
+  }
+
+  /// Caches of a pool's replicas, the first of which is `first`.
+  struct Probe final : PrefixProbe {
+    const Simulation& simulation;
+    int first;
+    Probe(const Simulation& s, int f) : simulation(s), first(f) {}
+    Tokens cached_tokens(int replica, const Request& request) const override {
+      return simulation.replicas_[static_cast<std::size_t>(first + replica)]->cached_tokens(request);
+    }
+  };
 
   SimulationResult finish() {
     result_.unfinished = result_.requests - result_.completed - result_.failed;
@@ -141,7 +194,9 @@ class Simulation final : public RequestListener, public PrefixProbe {
   std::span<Observer* const> observers_;
   std::vector<ReplicaView> views_;
   std::vector<std::unique_ptr<Replica>> replicas_;
-  std::unique_ptr<Router> router_;
+  std::size_t entry_ = 0;  ///< replicas that requests enter by; the others only decode
+  std::unique_ptr<Router> router_, decode_router_;
+  std::unique_ptr<Disaggregation> handovers_;
   SimulationResult result_;
   EventQueue events_;
   std::priority_queue<Transit, std::vector<Transit>, std::greater<>> in_transit_;

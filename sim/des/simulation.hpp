@@ -2,17 +2,23 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cost/step_pricer.hpp"
 #include "events/observer.hpp"
+#include "hw/cluster_topology.hpp"
 #include "serving/config.hpp"
 #include "workload/request.hpp"
 
 namespace orrery {
+
+/// What a replica does of a request.
+enum class Role : std::uint8_t { both, prefill, decode };
 
 /// One replica: an engine on its GPUs. Replicas with the same pricer share its tables.
 struct ReplicaConfig {
@@ -21,11 +27,27 @@ struct ReplicaConfig {
   FrontEnd front_end;
   std::shared_ptr<StepPricer> pricer;
   int engine_cores = 1;  ///< data-parallel ranks that make every step together, each with its own KV cache
+  Role role = Role::both;
+  int first_gpu = 0, gpus = 1;  ///< in HandoverConfig::topology
+};
+
+/// How requests go on from replicas that prefill to those that decode.
+struct HandoverConfig {
+  std::string router = "round_robin";  ///< among the decode replicas: Registry<Routers>
+  std::string fabric = "simgrid";      ///< Registry<FlowModels>
+  std::shared_ptr<const ClusterTopology> topology;
+  std::function<double(Tokens)> kv_bytes;  ///< that so many tokens of a sequence take, over all ranks
+  int layers = 1;
+  /// KV is sent layer by layer as it is computed, so that only the last layer's follows the prompt; else all
+  /// of it does.
+  bool overlap = true;
 };
 
 struct ClusterConfig {
   std::vector<ReplicaConfig> replicas;
-  std::string router = "round_robin";  ///< Registry<Routers>
+  std::string router = "round_robin";  ///< Registry<Routers>; where there are such, among those that prefill
+  std::optional<HandoverConfig>
+      handover;  ///< set where `replicas` are some that prefill, then some that decode
   std::uint64_t seed = 0;
   bool stepwise = false;  ///< the slow twin: one step at a time; bit-equal results
   Ps until = kNever;      ///< cut-off: requests not finished by then are dropped from the records

@@ -83,6 +83,19 @@ struct RequestRecord {
   const char* failure = nullptr;  ///< static text, null = completed
 };
 
+/// A request's KV cache on its way from the replica that computed its prompt to the one that decodes it.
+struct KvTransfer {
+  RequestId request = 0;
+  std::int32_t source = 0, target = 0;  ///< replicas
+  double bytes = 0;
+  Ps prefilled{0};  ///< the prompt was computed
+  Ps reserved{0};   ///< the target had blocks for it
+  Ps start{0};      ///< its first byte left
+  Ps end{0};        ///< its last byte came
+  /// How long the request waited for it.
+  Ps exposed() const { return end - prefilled; }
+};
+
 /// Told what happens; changes nothing. Told of runs, never of single decode steps: one that needs steps
 /// expands them.
 class Observer {
@@ -94,6 +107,7 @@ class Observer {
   virtual void on_preemption(RequestId, CoreId, Ps) {}
   /// A sequence's first token after a preemption: the gap since its last one is no step's duration.
   virtual void on_resumed(RequestId, CoreId, Ps /*gap*/) {}
+  virtual void on_kv_transfer(const KvTransfer&) {}  ///< at its end
   virtual void on_request_done(const RequestRecord&) {}
   /// The last event has been told. `end` is the time of the last completion (or of the cut-off).
   virtual void on_end(Ps /*end*/) {}

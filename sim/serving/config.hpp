@@ -24,7 +24,8 @@ struct SchedulerConfig {
   bool enable_mixed_chunk = true;           ///< SGLang: false = prefill batches stop decoding
   Decoder decoder;                          ///< how a step becomes tokens
   std::uint64_t seed = 0;                   ///< of a sampled decoder's draws
-  double new_token_ratio = 0.0;             ///< SGLang: share of the remaining output reserved at admission
+  bool hands_over = false;       ///< computes prompts only: their KV blocks stay until release_held()
+  double new_token_ratio = 0.0;  ///< SGLang: share of the remaining output reserved at admission
 };
 
 /// KV block pool of one engine core.

@@ -194,9 +194,14 @@ std::int64_t Scheduler::enough_blocks(const Sequence& seq, Tokens hit, std::int6
 }
 
 void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
+  budget = plan_received(plan, budget);
   while (!waiting_.empty() && budget > 0 && running_ < config_.max_num_seqs) {
     const SeqIndex index = waiting_.front();
     Sequence& seq = sequence(index);
+    if (seq.kv_to_come) {
+      if (!reserve_first(plan)) break;
+      continue;
+    }
     KvCache::Hit hit = kv_.lookup(seq);
     const auto fits = [&](std::int64_t blocks) { return blocks <= kv_.free_blocks() - hit.free_blocks; };
     const auto whole = [&] { return most_blocks(seq.target) - kv_.groups().held(hit.tokens); };
@@ -251,6 +256,7 @@ void Scheduler::schedule(BatchPlan& plan) {
 std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (latest.decode.seqs == 0 || !latest.chunks.empty() || !latest.finishing.empty() || !partial_.empty())
     return 0;
+  if (!received_.empty()) return 0;
   if (pool_.set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
@@ -272,9 +278,13 @@ void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
 void Scheduler::complete(const BatchPlan& plan) {
   for (const SeqIndex index : plan.finishing) {
     Sequence& seq = sequence(index);
+    commit(seq, -1);
+    if (config_.hands_over) {
+      ++in_transfer_;
+      continue;
+    }
     give_back_ahead(seq, seq.computed);
     kv_.release(seq, seq.computed, false);
-    commit(seq, -1);
   }
 }
 

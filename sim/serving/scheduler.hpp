@@ -46,12 +46,26 @@ class Scheduler {
   void complete(const BatchPlan& plan);
   void release_slot(SeqIndex index);
 
+  // Prompts computed by one engine, decoded by another (handover.cpp).
+
+  /// As add(), of a request whose prompt and first token another engine has computed or is computing. It
+  /// waits its turn for the prompt's blocks (BatchPlan::reserved), then for received().
+  SeqIndex add_computed(const Request& request, Ps queued, const char** refusal);
+  /// Its KV blocks are filled: it computes its second token as soon as a step has room.
+  void received(SeqIndex index, const Prefilled& before);
+  /// Frees the blocks and the slot of a sequence that SchedulerConfig::hands_over kept when it was complete.
+  void release_held(SeqIndex index);
+  /// Tokens of its prompt that the cache did not hold when its blocks were reserved.
+  Tokens tokens_to_receive(SeqIndex index) const;
+  /// Sequences whose blocks are held for a transfer, from here or to here.
+  std::int64_t in_transfer() const { return in_transfer_; }
+
   Sequence& sequence(SeqIndex index) { return sequences_[static_cast<std::size_t>(index)]; }
   const Sequence& sequence(SeqIndex index) const { return sequences_[static_cast<std::size_t>(index)]; }
   const KvCache& kv() const { return kv_; }
   const SchedulerConfig& config() const { return config_; }
   std::int64_t running() const { return running_; }
-  std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+  std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size() + received_.size()); }
 
  protected:
   /// Fills `plan`, using the steps below.
@@ -88,6 +102,8 @@ class Scheduler {
 
  private:
   void preempt(SeqIndex victim, BatchPlan& plan);
+  bool reserve_first(BatchPlan& plan);
+  Tokens plan_received(BatchPlan& plan, Tokens budget);
   void commit(const Sequence& seq, int sign);
   std::int64_t enough_blocks(const Sequence& seq, Tokens hit, std::int64_t wanted) const;
   SeqIndex choose_victim() const;
@@ -118,6 +134,8 @@ class Scheduler {
   std::vector<SeqIndex> spare_;
   std::deque<SeqIndex> waiting_;
   std::vector<SeqIndex> partial_;  ///< running, prompt not yet computed, in order of admission
+  std::deque<SeqIndex> received_;  ///< their KV has come; in that order
+  std::int64_t in_transfer_ = 0;
   SeqIndex first_ = kNoSeq, last_ = kNoSeq;
   std::int64_t running_ = 0;  ///< the finishing included until they are completed
   std::int64_t committed_blocks_ = 0;

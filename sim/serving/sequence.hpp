@@ -27,6 +27,13 @@ struct KvHold {
   std::vector<WindowHold> windows;  ///< by cap, with prefix caching
 };
 
+/// What happened to a request in the engine that computed its prompt and its first token.
+struct Prefilled {
+  Ps queued{0}, scheduled{0}, first_token{0};  ///< inside the engine, as in Sequence
+  Tokens cached_tokens = 0;
+  std::int32_t preemptions = 0;
+};
+
 /// One request inside a scheduler. Members of the decode set keep no running state here: their progress
 /// follows from the pool's step counter.
 struct Sequence {
@@ -39,6 +46,7 @@ struct Sequence {
   Tokens joined = 0;     ///< the pool's clock when it joined the decode set
   std::uint32_t generation = 0;  ///< tells stale heap entries of a reused slot
   State state = State::free;
+  bool kv_to_come = false;   ///< another engine computed its prompt: waits for blocks, then for their content
   bool holds_ahead = false;  ///< has KV blocks for drafted tokens beside its own
   KvHold hold;
   SeqIndex before = kNoSeq, after = kNoSeq;  ///< running list, in order of admission
