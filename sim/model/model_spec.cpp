@@ -23,6 +23,11 @@ std::vector<KeyCap> ModelSpec::caps() const {
   return {distinct.begin(), distinct.end()};
 }
 
+bool ModelSpec::has_experts() const {
+  return std::any_of(kinds.begin(), kinds.end(),
+                     [](const LayerKind& kind) { return std::holds_alternative<MoeParams>(kind.ffn); });
+}
+
 double ModelSpec::parameters() const {
   return StepLowering(*this, LoweringContext{}).parameters() + (encoder ? encoder->parameters() : 0);
 }
@@ -100,17 +105,13 @@ std::vector<int> valid_tensor_parallel(const ModelSpec& model, Shard shard) {
   return valid;
 }
 
-bool has_experts(const ModelSpec& model) {
-  return std::any_of(model.kinds.begin(), model.kinds.end(),
-                     [](const LayerKind& kind) { return std::holds_alternative<MoeParams>(kind.ffn); });
-}
 }  // namespace
 
 void check_split(const ModelSpec& model, const Shard& shard) {
   if (shard.tp < 1 || shard.pp < 1 || shard.dp < 1 || shard.ep < 1 || shard.cp < 1) {
     refuse_split(model, "parallel sizes must be at least 1", "");
   }
-  if (shard.ep > 1 && !has_experts(model)) {
+  if (shard.ep > 1 && !model.has_experts()) {
     refuse_split(
         model, fmt::format("expert parallelism needs experts, and this model is dense (found {})", shard.ep),
         "use --tensor-parallel-size or --replicas");

@@ -38,6 +38,7 @@ struct ModelSpec {
   /// Distinct caps on the keys of attention, ascending, without "all". BatchShape::windowed_context follows
   /// this order.
   std::vector<KeyCap> caps() const;
+  bool has_experts() const;
   /// Parameters as published model cards count them: embeddings once when tied, an encoder included.
   double parameters() const;
   /// Parameters that one token multiplies, the LM head included, the input embedding not.

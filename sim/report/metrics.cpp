@@ -241,12 +241,14 @@ void Metrics::Impl::fill_throughput(Summary& s) const {
 
 void Metrics::Impl::fill_load(Summary& s) const {
   const double from = has_warmup() && first_arrival != kNever ? to_seconds(first_arrival).value : 0.0;
-  const double seconds = (s.simulated_s - from) * static_cast<double>(replicas.size());
+  const double cores = options.engine_cores;
+  const double seconds = (s.simulated_s - from) * static_cast<double>(replicas.size()) * cores;
   s.running = running.over(seconds), s.waiting = waiting.over(seconds), s.kv_used = kv.over(seconds);
   s.kv_used.peak = kv_peak;
   s.preemptions = preemptions;
   for (const auto& r : replicas) {
-    const double decode = to_seconds(Ps(r.decode_ps)).value, prefill = to_seconds(Ps(r.prefill_ps)).value;
+    const double decode = to_seconds(Ps(r.decode_ps)).value / cores;
+    const double prefill = to_seconds(Ps(r.prefill_ps)).value / cores;
     s.gpu.push_back({decode, prefill, std::max(0.0, s.simulated_s - decode - prefill)});
   }
   if (completed > 0) {

@@ -17,7 +17,7 @@ namespace {
 using Writer = PerfettoWriter;
 
 // Track uuids: 64 per replica, then one per request.
-constexpr std::uint64_t kUuidsPerReplica = 64;
+constexpr std::uint64_t kUuidsPerReplica = 2048;
 constexpr std::uint64_t kFirstRequestUuid = std::uint64_t{1} << 28;
 constexpr std::uint64_t kRunning = 1, kWaiting = 2, kKvUsed = 3, kBatchTokens = 4, kFirstCore = 16;
 constexpr std::int32_t kMaxCores = static_cast<std::int32_t>(kUuidsPerReplica - kFirstCore);

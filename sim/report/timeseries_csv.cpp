@@ -88,7 +88,7 @@ struct TimeseriesCsv::Impl {
     file.write(fmt::format("{:g},", to_seconds(start).value));
     if (options.per_replica) file.write(fmt::format("{},", replica));
     file.write(fmt::format("{:.3f},{:.3f},{:.3f},{:.1f},{:.1f}\n", sums.running / length,
-                           sums.waiting / length, 100 * sums.kv / length / kv_parts,
+                           sums.waiting / length, 100 * sums.kv / length / (kv_parts * options.engine_cores),
                            sums.prompt_tokens / length, sums.output_tokens / length));
   }
 

@@ -33,6 +33,7 @@ struct TimeseriesOptions {
   Ps interval{1'000'000'000'000};
   bool per_replica = false;  ///< a `replica` column after t_s, one row per replica and interval
   int kv_block_size = 16;
+  int engine_cores = 1;  ///< of each replica, with a KV cache each
 };
 
 /// timeseries.csv: t_s,running,waiting,kv_used_pct,prompt_tok_s,gen_tok_s per interval. Requests are summed

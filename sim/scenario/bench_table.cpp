@@ -122,10 +122,6 @@ class RowReader {
     if (!text("mode").empty() && text("mode") != "agg")
       return skip("mode " + text("mode") + " is not modelled yet");
     if (above_one("pp")) return skip("pipeline parallelism is not modelled yet");
-    if (above_one("attn_dp")) return skip("attention data parallelism is not modelled yet");
-    if (above_one("moe_ep") && text("moe_ep") != text("tp")) {
-      return skip("expert parallelism over other ranks than tensor parallelism's is not modelled yet");
-    }
     for (const char* column : {"isl_max", "osl_max"}) {
       if (text(column).empty()) return skip(fmt::format("{} is blank", column));
     }
@@ -142,7 +138,11 @@ class RowReader {
       set("engine", version.empty() ? text("framework") : fmt::format("{}@{}", text("framework"), version));
     }
     if (!text("tp").empty()) set("tensor_parallel_size", text("tp"));
-    if (!text("moe_ep").empty() && number("moe_ep") > 1) set("enable_expert_parallel", "true");
+    if (!text("moe_ep").empty() && number("moe_ep") > 1) set("expert_parallel_size", text("moe_ep"));
+    if (!text("attn_dp").empty() && number("attn_dp") > 1) {
+      set("data_parallel_size", text("attn_dp"));
+      set("enable_dp_attention", "true");
+    }
     const auto& precision = text("precision");
     if (precision == "bf16" || precision == "fp16") {
       set("quantization", "none");

@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "cost/scaled.hpp"
+#include "scenario/parallelism.hpp"
 #include "scenario/precision.hpp"
 #include "scenario/settings.hpp"
 #include "serving/router.hpp"
@@ -14,8 +15,6 @@
 namespace orrery {
 
 namespace {
-
-constexpr std::int64_t kMostReplicas = 65536;
 
 std::string origin_of(const Scenario& s, const std::string& name) {
   const auto it = s.origin.find(name);
@@ -106,27 +105,13 @@ void leave_room_for_drafts(const Scenario& s, const Decoder& decoder, EngineSett
   e.origin["max_num_seqs"] += ", lowered to leave room for drafted tokens";
 }
 
-void check_scale(const Scenario& s, const Deployment& d) {
-  if (s.replicas < 1) {
-    throw ConfigError(fmt::format("replicas must be at least 1, found {}", s.replicas), "--replicas 1",
-                      ExitCode::usage);
-  }
-  if (std::int64_t{s.replicas} * s.data_parallel_size > kMostReplicas) {
-    throw ConfigError(fmt::format("{} x {} replicas are more than the {} that can be simulated at once",
-                                  s.replicas, s.data_parallel_size, kMostReplicas),
-                      {}, ExitCode::usage);
-  }
-  if (s.pipeline_parallel_size > 1) {
-    throw ConfigError("pipeline parallelism is not modelled yet (pipeline_parallel_size must be 1)",
-                      "split with --tensor-parallel-size, or use replicas", ExitCode::usage);
-  }
-  if (s.tensor_parallel_size > d.topology.gpus_per_node) {
-    throw ConfigError(
-        fmt::format("tensor parallelism over {} GPUs crosses servers ({} holds {}), which is not modelled",
-                    s.tensor_parallel_size, d.topology.name, d.topology.gpus_per_node),
-        fmt::format("--tensor-parallel-size {} or less", d.topology.gpus_per_node), ExitCode::usage);
-  }
-  check_split(d.model, d.lowering.shard);
+/// SGLang divides its budgets among the ranks of attention (server_args.py: "the chunked prefill size is
+/// adjusted"; scheduler: max_running_requests // dp_size).
+void share_budgets(EngineSettings& e, int ranks) {
+  e.max_num_batched_tokens = std::max<Tokens>(1, e.max_num_batched_tokens / ranks);
+  e.max_num_seqs = std::max<std::int64_t>(1, e.max_num_seqs / ranks);
+  for (const char* name : {"max_num_batched_tokens", "max_num_seqs"})
+    e.origin[name] += fmt::format(", a {}th for each data-parallel rank", ranks);
 }
 
 KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
@@ -213,12 +198,13 @@ Deployment deploy(const Scenario& s) {
   d.device = load_device(s.gpu);
   d.topology = topology_for(d.device);
   d.engine = load_engine(s.engine);
-  d.lowering.shard.tp = s.tensor_parallel_size;
-  if (s.enable_expert_parallel) d.lowering.shard.ep = s.tensor_parallel_size;
+  const Parallelism parallelism = choose_parallelism(s, d.model, d.engine, d.topology);
+  d.lowering.shard = parallelism.shard;
   warn_unmeasured(d.engine, d.warnings);
-  check_scale(s, d);
   d.settings = d.engine.settings_for(d.device);
   override_settings(s, d.settings);
+  if (s.enable_dp_attention && d.engine.attention_dp_shares_budget)
+    share_budgets(d.settings, parallelism.engine_cores);
   d.max_model_len = choose_max_model_len(s, d.model);
   check_settings(s, d.settings, d.max_model_len);
   d.lowering.precision = choose_precision(s, d.model, d.device, d.warnings);
@@ -232,10 +218,6 @@ Deployment deploy(const Scenario& s) {
   leave_room_for_drafts(s, d.speculation.decoder, d.settings);
   d.kv = choose_capacity(s, d);
   d.cost = choose_cost_model(s, d, d.warnings);
-  if (s.data_parallel_size > 1) {
-    d.warnings.push_back(
-        fmt::format("data_parallel_size {} is run as that many independent replicas", s.data_parallel_size));
-  }
 
   ReplicaConfig replica;
   replica.scheduler = d.engine.scheduler_config(d.settings, d.max_model_len);
@@ -245,8 +227,8 @@ Deployment deploy(const Scenario& s) {
   replica.front_end = d.engine.front_end();
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
                                                 d.speculation.drafting);
-  d.cluster.replicas.assign(
-      static_cast<std::size_t>(s.replicas) * static_cast<std::size_t>(s.data_parallel_size), replica);
+  replica.engine_cores = parallelism.engine_cores;
+  d.cluster.replicas.assign(static_cast<std::size_t>(parallelism.replicas), replica);
   d.cluster.router = choose_router(s.router);
   d.cluster.seed = s.seed;
   d.cluster.stepwise = s.stepwise;

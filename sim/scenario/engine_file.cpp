@@ -209,6 +209,14 @@ EngineProfile read_engine_file(const std::string& path) {
   const bool hybrid = !memory.has("hybrid_groups") || sourced.boolean(memory, "hybrid_groups", "memory.");
   p.memory = read_memory(sourced, memory);
   p.memory.hybrid_groups = hybrid;
+  if (auto parallel = view.object_if("parallel")) {
+    const auto flag = [&](const char* key, bool& target) {
+      if (parallel->has(key)) target = sourced.boolean(*parallel, key, "parallel.");
+    };
+    flag("data_parallel_lockstep", p.data_parallel_lockstep);
+    flag("attention_dp_shares_budget", p.attention_dp_shares_budget);
+    parallel->finish();
+  }
   if (const auto calibration = view.object_if("calibration")) read_calibration(sourced, *calibration, p);
   view.finish();
   p.figures = sourced.figures();

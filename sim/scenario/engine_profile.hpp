@@ -75,7 +75,9 @@ struct EngineProfile {
   EngineOverheads overheads;
   std::map<std::string, double> class_factor;
   MemoryPolicy memory;
-  bool fp8_weights_bring_fp8_kv = false;  ///< kv_cache_dtype auto: FP8 checkpoints state an FP8 KV cache
+  bool fp8_weights_bring_fp8_kv = false;    ///< kv_cache_dtype auto: FP8 checkpoints state an FP8 KV cache
+  bool data_parallel_lockstep = false;      ///< data-parallel ranks of a model with experts step together
+  bool attention_dp_shares_budget = false;  ///< enable_dp_attention divides the budgets among its ranks
   /// Standard deviation of log(predicted / measured) that servers not fitted on show beyond their kernels.
   double log_sigma = 0.1;
   /// Runs of measured servers that overheads were fitted on, "<set>/<run>" with '*' (validate_servers.hpp).

@@ -11,6 +11,7 @@
 #include "report/confidence.hpp"
 #include "report/metrics.hpp"
 #include "scenario/headroom.hpp"
+#include "scenario/parallelism.hpp"
 #include "scenario/resimulate.hpp"
 #include "workload/request_list.hpp"
 
@@ -41,7 +42,7 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   info.workload = workload_name(s.workload);
   info.gpus_per_replica = d.lowering.shard.gpus();
   info.replicas = d.replicas();
-  info.parallelism = fmt::format("tp{}", d.lowering.shard.tp);
+  info.parallelism = describe(d.lowering.shard);
   if (s.workload.num_prompts > 0) info.num_prompts = s.workload.num_prompts;
   const bool own_times = !s.workload.trace.empty() || (s.workload.list && s.workload.list->timed);
   if (!own_times) {
@@ -50,7 +51,7 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   }
   if (s.workload.max_concurrency > 0) info.max_concurrency = s.workload.max_concurrency;
   info.max_num_seqs = d.settings.max_num_seqs;
-  info.kv_capacity_tokens = d.kv.tokens();
+  info.kv_capacity_tokens = d.kv.tokens() * d.cluster.replicas.front().engine_cores;
   if (!d.kv.keeps_everything()) {
     info.max_model_len = d.max_model_len;
     info.kv_max_concurrency = d.kv.concurrency(d.max_model_len);
@@ -66,6 +67,7 @@ MetricsOptions metrics_options(const Scenario& s, const RunOptions& o, const Dep
   m.slo = parse_slo(s.slo);
   m.warmup = to_ps(Seconds(s.warmup_s));
   m.replicas = d.replicas();
+  m.engine_cores = d.cluster.replicas.front().engine_cores;
   m.kv_block_size = d.kv.growing_block();
   return m;
 }
@@ -100,6 +102,7 @@ class Recorders {
     if (o.timeseries_csv) {
       TimeseriesOptions t;
       t.kv_block_size = d.kv.growing_block();
+      t.engine_cores = d.cluster.replicas.front().engine_cores;
       add(std::make_unique<TimeseriesCsv>(folder + "timeseries.csv", t));
     }
     if (o.timeline == TimelineDetail::off) return;

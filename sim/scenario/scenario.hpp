@@ -49,8 +49,10 @@ struct Scenario {
   std::vector<std::int64_t> cudagraph_capture_sizes;
   bool enforce_eager = false;
   bool disable_custom_all_reduce = false;
-  bool enable_expert_parallel = false;  ///< whole experts on each tensor-parallel rank, not parts of all
-  std::string speculative_config;       ///< JSON, see speculation.hpp; "" = plain decoding
+  bool enable_expert_parallel = false;    ///< whole experts on each rank of a replica, not parts of all
+  std::int32_t expert_parallel_size = 0;  ///< of so many groups of ranks; 0 = as enable_expert_parallel says
+  bool enable_dp_attention = false;       ///< data-parallel ranks lie within the tensor-parallel ones
+  std::string speculative_config;         ///< JSON, see speculation.hpp; "" = plain decoding
 
   WorkloadSpec workload;
   std::string slo;      ///< "ttft<=500ms@p99,tpot<=30ms@p99"

@@ -52,8 +52,9 @@ void add_deployment_settings(std::vector<Setting>& out) {
   add(args, group, "pipeline_parallel_size", "N", "pipeline stages (only 1 is modelled so far)",
       ORRERY_MEMBER(pipeline_parallel_size), ValueRange{1, 1024});
   shorten(out, "pp");
-  add(args, group, "data_parallel_size", "N", "engine ranks behind one endpoint: replicas, for a dense model",
-      ORRERY_MEMBER(data_parallel_size), ValueRange{1, 1024});
+  add(args, group, "data_parallel_size", "N",
+      "engine ranks behind one endpoint; with experts they step together", ORRERY_MEMBER(data_parallel_size),
+      ValueRange{1, 1024});
   shorten(out, "dp");
   add(top, group, "replicas", "N", "servers behind the router (default 1)", ORRERY_MEMBER(replicas),
       ValueRange{0, 65536});
@@ -109,6 +110,10 @@ void add_engine_settings(std::vector<Setting>& out) {
   add("disable_custom_all_reduce", "", "NCCL for every all-reduce", ORRERY_MEMBER(disable_custom_all_reduce));
   add("enable_expert_parallel", "", "whole experts on each GPU of a replica, not parts of all",
       ORRERY_MEMBER(enable_expert_parallel));
+  add("expert_parallel_size", "N", "groups of ranks that the experts are divided over (ep_size)",
+      ORRERY_MEMBER(expert_parallel_size), ValueRange{0, 4096});
+  add("enable_dp_attention", "", "attention's data-parallel ranks lie within the tensor-parallel ones",
+      ORRERY_MEMBER(enable_dp_attention));
   add("speculative_config", "JSON",
       "as vLLM's: method, model, num_speculative_tokens; and acceptance, sampled",
       ORRERY_MEMBER(speculative_config));
