@@ -316,3 +316,19 @@ TEST_CASE("does the real vLLM log read as its publisher summarised it, and can i
   CHECK(report.slices.front().errors[0].pairs == 300);
   CHECK(report.predicted.completed == 300);
 }
+
+TEST_CASE("do data-parallel ranks that share experts foretell a real server of two?") {
+  REQUIRE_REFERENCE_DATA(data)
+  const auto report =
+      replay(data + "/endtoend/llmservingsim_RTXPRO6000_Qwen3-30B-A3B-Instruct-2507_requests.csv",
+             assigned({{"model", "qwen3-30b-a3b"},
+                       {"gpu", "rtx-pro-6000"},
+                       {"engine", "vllm@0.19.0"},
+                       {"data_parallel_size", "2"},
+                       {"enable_expert_parallel", "true"},
+                       {"max_num_seqs", "128"},
+                       {"max_num_batched_tokens", "2048"}}));
+  // Nothing was fitted on it, nor on its device: kernels are those of an A100 scaled by datasheets.
+  CHECK(report.predicted.completed == 300);
+  CHECK(report.predicted.request_throughput == Approx(300 / 64.0).epsilon(0.15));
+}
