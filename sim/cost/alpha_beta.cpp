@@ -1,16 +1,17 @@
 #include "cost/alpha_beta.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace orrery {
 
 Seconds AlphaBeta::time(double ranks, double link_bytes, const DeviceProfile& device,
-                        const Topology& topology) const {
+                        const Topology& topology, double spacing) const {
   double link = topology.gpu_link_bytes_per_s;
   if (link <= 0) link = std::max(device.nvlink_bytes_per_s, device.pcie_bytes_per_s);
   double alpha = launch_s + hop_s * std::max(0.0, ranks - 2);
-  const double inside = topology.gpus_per_node;
-  if (ranks > inside && inside > 0) {
+  const double inside = std::max(1.0, std::floor(topology.gpus_per_node / spacing));  // ranks of one node
+  if (ranks > inside && topology.gpus_per_node > 0) {
     alpha = launch_s + hop_s * std::max(0.0, inside - 2) + network_hop_s * (ranks - inside);
     if (topology.nic_bytes_per_s > 0) link = std::min(link, topology.nic_bytes_per_s);
   }
@@ -45,6 +46,14 @@ bool is_exchange(const KernelClass& cls) {
 
 double ranks_of(const KernelCall& call) {
   return call.dims[place_of_ranks(*call.cls)];
+}
+
+double spacing_of(const KernelCall& call) {
+  return call.cls->dims[2] == "spacing" ? call.dims[2] : 1;
+}
+
+bool leaves_node(const KernelCall& call, const Topology& topology) {
+  return ranks_of(call) * spacing_of(call) > topology.gpus_per_node;
 }
 
 }  // namespace orrery

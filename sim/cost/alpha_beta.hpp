@@ -17,8 +17,10 @@ struct AlphaBeta {
   double network_hop_s = 5e-6;  ///< instead of hop_s for ranks in other nodes
   double link_efficiency = 0.75;
 
-  /// `ranks` taking part; `link_bytes` sent by each. Without any link in the topology, PCIe of the device.
-  Seconds time(double ranks, double link_bytes, const DeviceProfile& device, const Topology& topology) const;
+  /// `ranks` taking part, every `spacing`-th GPU; `link_bytes` sent by each. Without any link in the
+  /// topology, PCIe of the device.
+  Seconds time(double ranks, double link_bytes, const DeviceProfile& device, const Topology& topology,
+               double spacing = 1) const;
   /// The same where every rank sends to every other directly, equal parts: one hop, and what leaves the node
   /// and what stays in it move side by side.
   Seconds exchange_time(double ranks, double link_bytes, const DeviceProfile& device,
@@ -31,5 +33,9 @@ bool is_collective(const KernelClass& cls);
 bool is_exchange(const KernelClass& cls);
 /// The ranks that take part in either.
 double ranks_of(const KernelCall& call);
+/// GPUs from one of a collective's ranks to the next: 1, but for groups across those of tensor parallelism.
+double spacing_of(const KernelCall& call);
+/// Whether a collective's ranks lie in several nodes.
+bool leaves_node(const KernelCall& call, const Topology& topology);
 
 }  // namespace orrery

@@ -106,8 +106,10 @@ KvCapacity paged(const ModelSpec& model, const LoweringContext& ctx, const Memor
   const auto attention =
       std::find_if(kept.begin(), kept.end(), [](const KvGroup& g) { return g.bytes_per_token > 0; });
   if (attention != kept.end()) attention->bytes_per_token += policy.draft_kv_bytes_per_token;
-  const KvBlocks layout =
-      kv_blocks(policy.hybrid_groups ? kept : all_full(kept), policy.block_size, model.max_model_len);
+  // A block holds as many tokens on each decode-context rank, and so that many times more of a sequence (vLLM
+  // v1, kv_cache_utils.py).
+  const KvBlocks layout = kv_blocks(policy.hybrid_groups ? kept : all_full(kept),
+                                    policy.block_size * ctx.shard.dcp, model.max_model_len);
   KvCapacity c;
   c.kv_bytes = bytes;
   c.chunk = max_num_batched_tokens;

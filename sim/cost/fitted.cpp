@@ -216,7 +216,9 @@ KernelTime FittedModel::price(const KernelCall& call) const {
   if (cls == &kAllGather) return collective(call, "all_gather");
   if (cls == &kSendRecv) return collective(call, "send_recv");
   if (fit != nullptr) return generic(call, *fit);
-  if (cls->like == nullptr) return backing_->price(call);
+  // Groups across nodes are no smaller ones within a node.
+  if (cls->like == nullptr || (is_collective(*cls) && leaves_node(call, topology_)))
+    return backing_->price(call);
   KernelCall as = call;
   as.cls = cls->like;
   return price(as);

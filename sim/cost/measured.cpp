@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/registry.hpp"
+#include "cost/alpha_beta.hpp"
 #include "cost/fitted.hpp"
 #include "cost/measured_table.hpp"
 #include "cost/scaled.hpp"
@@ -77,7 +78,9 @@ void MeasuredModel::sort_lines(Table& table) {
 
 KernelTime MeasuredModel::price(const KernelCall& call) const {
   auto found = tables_.find({call.cls, call.dtype, call.weight_dtype});
-  if (found == tables_.end() && call.cls->like != nullptr) {
+  // A group spaced out over nodes is no group of neighbours.
+  if (found == tables_.end() && call.cls->like != nullptr &&
+      (!is_collective(*call.cls) || spacing_of(call) == 1)) {
     found = tables_.find({call.cls->like, call.dtype, call.weight_dtype});
   }
   if (found == tables_.end()) return backing_->price(call);

@@ -28,7 +28,7 @@ double RooflineModel::tensor_peak(DType t) const {
 KernelTime RooflineModel::price(const KernelCall& call) const {
   const Work& w = call.work;
   if (is_collective(*call.cls)) {
-    return {efficiency_.collectives.time(ranks_of(call), w.link_bytes, device_, topology_),
+    return {efficiency_.collectives.time(ranks_of(call), w.link_bytes, device_, topology_, spacing_of(call)),
             Provenance::analytic};
   }
   if (is_exchange(*call.cls)) {

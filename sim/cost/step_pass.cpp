@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "ops/context_parallel.hpp"
 #include "ops/linear.hpp"
 
 namespace orrery {
@@ -24,6 +25,7 @@ StepModel::StepModel(const ModelSpec& model, const Shard& shard, const KernelPla
                      KernelCostModelPtr cost, int joined_inputs)
     : plan(engine),
       windows(model.caps().size()),
+      prompt_ranks(shard.cp),
       kernels(model, shard, plan, std::move(cost), joining_projection(model, joined_inputs)),
       eager(per_layer_ps(plan.eager_launch_per_layer, model)),
       gaps(per_layer_ps(plan.kernel_gap_per_layer, model)),
@@ -56,7 +58,9 @@ StepPass::StepPass(StepModel& model, PassForm form, Tokens longest, std::int64_t
 
 std::int64_t StepPass::tokens(std::int64_t seqs, Chunks chunks) const {
   std::int64_t n = seqs * form_.queries;
-  for (const PrefillChunk& chunk : chunks) n += form_.prompts ? chunk.new_tokens : 1;
+  for (const PrefillChunk& chunk : chunks) {
+    n += form_.prompts ? tokens_on_rank(chunk.new_tokens, model_->prompt_ranks) : 1;
+  }
   return n;
 }
 

@@ -28,6 +28,7 @@ struct StepModel {
 
   const KernelPlan& plan;
   std::size_t windows;
+  int prompt_ranks;  ///< that divide a prompt's tokens
   StepKernels kernels;
   std::int64_t eager, gaps;
   StepParts parts;

@@ -3,17 +3,24 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cost/step_lanes.hpp"
+
 namespace orrery {
+
+namespace {
+constexpr Tokens kLong = Tokens{1} << 30;  ///< beyond any window or budget
+}  // namespace
 
 PrefillTable::PrefillTable(const StepKernels& kernels, std::size_t windows)
     : kernels_(&kernels), slots_(kSlots + 1) {
   shape_.windowed_context.resize(windows);
-  shape_.chunks = {{16, 0}};
-  kernels_->lower(shape_, KernelClass::Scaling::prefill, calls_);
-  for (const KernelCall& call : calls_) {
-    ORRERY_CHECK(call.mark == Mark::none, "prefill attention inside a fork is not compiled");
+  // Long contexts have launches that short ones need not (indices, exchanges of what is cached).
+  for (const PrefillChunk& chunk : {PrefillChunk{16, 0}, PrefillChunk{16, kLong}}) {
+    shape_.chunks = {chunk};
+    calls_.clear();
+    kernels_->lower(shape_, KernelClass::Scaling::prefill, calls_);
+    kinds_ = std::max(kinds_, calls_.size());
   }
-  kinds_ = calls_.size();
   prices_.resize((kSlots + 1) * kinds_);
 }
 
@@ -22,16 +29,16 @@ std::int64_t PrefillTable::price(std::span<const PrefillChunk> chunks, std::span
   calls_.clear();
   kernels_->lower(shape_, KernelClass::Scaling::prefill, calls_);
   ORRERY_CHECK(calls_.size() <= out.size(), "more kinds of attention in a step than in the model");
-  std::int64_t sum = 0;
+  LongestPath path;  // of whole picoseconds, which its doubles hold exactly
   for (std::size_t i = 0; i < calls_.size(); ++i) {
     const KernelCall& call = calls_[i];
     const KernelTime time = kernels_->price(call);
     const double seconds = time.time.value * call.repeat * kernels_->factor(call);
     out[i] = {call.cls, std::llround(seconds * kPsPerSecond), time.provenance};
-    sum += out[i].ps;
+    path.add(call.mark, call.lane, static_cast<double>(out[i].ps));
   }
   std::fill(out.begin() + static_cast<std::ptrdiff_t>(calls_.size()), out.end(), KindPrice{});
-  return sum;
+  return std::llround(path.seconds());
 }
 
 namespace {

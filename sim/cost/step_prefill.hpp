@@ -10,9 +10,10 @@
 
 namespace orrery {
 
-/// Time of the attention of a step's prompt chunks: one launch per kind of attention over all chunks. Recent
-/// lists of chunks are kept with their prices, which they decide: a step that is priced and later accounted,
-/// or the same prompt again, costs a look-up.
+/// Time of the attention of a step's prompt chunks: one launch per kind of attention over all chunks, and
+/// what is exchanged for it, where a plan says so at the same time. Recent lists of chunks are kept with
+/// their prices, which they decide: a step that is priced and later accounted, or the same prompt again,
+/// costs a look-up.
 class PrefillTable {
  public:
   PrefillTable(const StepKernels& kernels, std::size_t windows);
@@ -39,7 +40,7 @@ class PrefillTable {
   std::int64_t price(std::span<const PrefillChunk> chunks, std::span<KindPrice> out);
 
   const StepKernels* kernels_;
-  std::size_t kinds_ = 0;          ///< launches per step
+  std::size_t kinds_ = 0;          ///< launches per step, at most
   std::vector<Slot> slots_;        ///< and one more, for the last list of more than kChunks
   std::vector<KindPrice> prices_;  ///< kinds_ per slot
   std::vector<PrefillChunk> long_list_;

@@ -6,6 +6,7 @@
 
 #include "cost/step_lanes.hpp"
 #include "cost/step_pass.hpp"
+#include "ops/context_parallel.hpp"
 
 namespace orrery {
 
@@ -177,7 +178,8 @@ Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanat
   shape.decode_context += shape.decode_seqs * (shape.decode_queries - 1);
   if (!pass.form().prompts)
     shape.decode_seqs += static_cast<std::int64_t>(shape.chunks.size()), shape.chunks.clear();
-  if (shape.padded_tokens == 0) shape.padded_tokens = m.plan.padded(shape.tokens(), has_prefill);
+  const Tokens tokens = tokens_of_rank(shape, m.prompt_ranks).tokens();
+  if (shape.padded_tokens == 0) shape.padded_tokens = m.plan.padded(tokens, has_prefill);
   KernelCalls calls;
   m.kernels.lower(shape, calls);
   LongestPath path;
@@ -193,7 +195,7 @@ Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanat
     path.add(call.mark, call.lane, total.value);
     out.calls.push_back({call, time, total});
   }
-  const Ps between(m.between_ps(shape.tokens(), has_prefill) * pass.form().times);
+  const Ps between(m.between_ps(tokens, has_prefill) * pass.form().times);
   return Seconds(path.seconds()) + to_seconds(between);
 }
 

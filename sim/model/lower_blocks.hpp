@@ -25,4 +25,9 @@ std::vector<KvGroup> kept_by(const Mixer& mixer, std::int64_t hidden, const Lowe
 bool divides(const Mixer& mixer, const Shard& shard);
 bool divides(const Ffn& ffn, const Shard& shard);
 
+/// Tensor-parallel ranks that keep the same keys of a mixer; 0 when it keeps none.
+int cache_copies(const Mixer& mixer, int tp);
+/// Whether keys are chosen by their content, for which all of them have to be seen.
+bool chooses_keys(const Mixer& mixer);
+
 }  // namespace orrery

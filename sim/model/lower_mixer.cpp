@@ -5,6 +5,7 @@
 #include "model/lower_blocks.hpp"
 #include "ops/attention_index.hpp"
 #include "ops/collective.hpp"
+#include "ops/context_parallel.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/linear.hpp"
 #include "ops/other_parameters.hpp"
@@ -59,6 +60,26 @@ void add_output(const AttentionParams& p, const UnitGroup& hidden, ScaledOperato
       linear("o_b_proj", {latents}, {hidden}, TensorSplit::rows, p.output_bias, Module::mixer_output));
 }
 
+/// Attention of prompts and decode set, and what moves between ranks that divide a sequence's tokens.
+void add_attention(const AttentionParams& p, std::span<const KeyCap> caps, ScaledOperators& out) {
+  const AttentionSizes& sizes = p;
+  const UnitGroup queries{p.heads, p.head_dim}, outputs{p.heads, p.values()};
+  if (p.owns_kv) {
+    const std::vector<UnitGroup> keys =
+        p.tied ? std::vector<UnitGroup>{{p.kv_heads, std::max(p.head_dim, p.values())}, {1, p.tied_rope}}
+               : std::vector<UnitGroup>{{p.kv_heads, p.head_dim}, {p.kv_heads, p.values()}};
+    const Tokens needed = keys_needed(p.decode_terms(), p.resident_terms());
+    out.push_back(placed(std::make_shared<KeyExchange>("key_exchange", keys, 0, needed, true), prefill));
+  }
+  const auto over_cache = [&](OperatorPtr attention, Phase phase, KernelClass::Scaling scaling) {
+    out.push_back(placed(std::make_shared<QueryGather>(queries, phase), scaling));
+    out.push_back(placed(std::move(attention), scaling));
+    out.push_back(placed(std::make_shared<PartialOutputs>(outputs, phase), scaling));
+  };
+  over_cache(std::make_shared<PrefillAttention>(sizes, p.owns_kv), Phase::prefill, prefill);
+  over_cache(std::make_shared<DecodeAttention>(sizes, caps), Phase::decode, decode);
+}
+
 ScaledOperators attention_operators(const AttentionParams& p, std::int64_t hidden_width,
                                     std::span<const KeyCap> caps) {
   const AttentionSizes& sizes = p;
@@ -69,8 +90,7 @@ ScaledOperators attention_operators(const AttentionParams& p, std::int64_t hidde
   if (p.qk_norm || p.qk_norm_whole) out.push_back(placed(std::make_shared<QkNorm>(sizes, p.qk_norm_whole)));
   out.push_back(placed(std::make_shared<RopeKvWrite>(sizes, p.rope, p.owns_kv)));
   if (p.sinks) out.push_back(placed(std::make_shared<OtherParameters>(p.heads)));
-  out.push_back(placed(std::make_shared<PrefillAttention>(sizes), prefill));
-  out.push_back(placed(std::make_shared<DecodeAttention>(sizes, caps), decode));
+  add_attention(p, caps, out);
   if (p.gate) {
     out.push_back(placed(std::make_shared<Activation>(p.heads * p.values(), true, Module::mixer_output)));
   }
@@ -100,8 +120,9 @@ ScaledOperators latent_operators(const LatentParams& p, std::int64_t hidden, std
         placed(std::make_shared<KeyIndexing>(p.pattern, indexed_heads(p), Phase::prefill), prefill));
     out.push_back(placed(std::make_shared<KeyIndexing>(p.pattern, indexed_heads(p), Phase::decode), decode));
   }
+  const double index = p.pattern.select ? index_bytes_per_token(p.pattern, indexed_heads(p), {}) : 0;
   for (auto& part : mla_operators(p.sizes, hidden, cap, static_cast<std::size_t>(found - caps.begin()),
-                                  kept.front().cap)) {
+                                  kept.front().cap, index)) {
     out.push_back(std::move(part));
   }
   return out;
@@ -147,6 +168,24 @@ bool divides(const Mixer& mixer, const Shard& shard) {
   }
   if (const auto* l = std::get_if<LatentParams>(&mixer)) return whole(l->sizes.heads);
   return whole(std::get<StateParams>(mixer).units());
+}
+
+int cache_copies(const Mixer& mixer, int tp) {
+  const auto copies = [&](std::int64_t units) {
+    return static_cast<int>(tp / std::min<std::int64_t>(units, tp));
+  };
+  if (const auto* a = std::get_if<AttentionParams>(&mixer)) return copies(a->kv_heads);
+  if (const auto* l = std::get_if<LatentParams>(&mixer)) return copies(l->sizes.groups);
+  return 0;
+}
+
+bool chooses_keys(const Mixer& mixer) {
+  if (const auto* l = std::get_if<LatentParams>(&mixer)) return l->pattern.select.has_value();
+  const auto* a = std::get_if<AttentionParams>(&mixer);
+  if (a == nullptr) return false;
+  const auto groups = a->groups();
+  return std::any_of(groups.begin(), groups.end(),
+                     [](const HeadGroup& g) { return g.pattern.select.has_value(); });
 }
 
 }  // namespace orrery

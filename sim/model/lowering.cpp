@@ -7,6 +7,7 @@
 
 #include "model/lower_blocks.hpp"
 #include "ops/collective.hpp"
+#include "ops/context_parallel.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/other_parameters.hpp"
 #include "ops/vocabulary.hpp"
@@ -64,6 +65,9 @@ StepLowering::StepLowering(const ModelSpec& model, const LoweringContext& ctx) :
       add(std::make_shared<OtherParameters>(model.final_norm - model.hidden));
     }
   }
+  // Ranks that divide a prompt restore its hidden states, as any of them may hold the row whose logits count.
+  add(std::make_shared<KeyExchange>("hidden_restore", std::vector<UnitGroup>{{1, model.hidden}}, 0, 0, false),
+      Scaling::prefill);
   add(std::make_shared<LmHead>(model.vocab, model.hidden, model.tied_embeddings), Scaling::logits);
   add(std::make_shared<LogitsGather>(model.vocab), Scaling::logits);
   add(std::make_shared<Sampling>(model.vocab), Scaling::logits);
@@ -105,12 +109,15 @@ void StepLowering::lower(const Part& part, const BatchShape& batch, const Loweri
 }
 
 void StepLowering::lower(const BatchShape& batch, KernelCalls& out) const {
-  for (const auto& part : parts_) lower(part, batch, ctx_, out);
+  const BatchShape own = tokens_of_rank(batch, ctx_.shard.cp);
+  for (const auto& part : parts_) lower(part, part.scaling == Scaling::tokens ? own : batch, ctx_, out);
 }
 
 void StepLowering::lower(const BatchShape& batch, Scaling only, KernelCalls& out) const {
+  const bool divided = only == Scaling::tokens && ctx_.shard.cp > 1;
+  const BatchShape own = divided ? tokens_of_rank(batch, ctx_.shard.cp) : BatchShape{};
   for (const auto& part : parts_) {
-    if (part.scaling == only) lower(part, batch, ctx_, out);
+    if (part.scaling == only) lower(part, divided ? own : batch, ctx_, out);
   }
 }
 

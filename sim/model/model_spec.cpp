@@ -1,6 +1,7 @@
 #include "model/model_spec.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include <fmt/format.h>
@@ -105,10 +106,56 @@ std::vector<int> valid_tensor_parallel(const ModelSpec& model, Shard shard) {
   return valid;
 }
 
+template <class Visit>
+void for_each_mixer(const ModelSpec& model, const Visit& visit) {
+  for (const auto& kind : model.kinds) {
+    for (const auto& mixer : kind.mixers) visit(mixer);
+  }
+}
+
+/// Prompts and caches can be divided over ranks by tokens where layers are attention.
+void check_context(const ModelSpec& model, const Shard& shard) {
+  if (shard.cp > 1) {
+    for_each_mixer(model, [&](const Mixer& mixer) {
+      if (!std::holds_alternative<StateParams>(mixer)) return;
+      refuse_split(
+          model,
+          fmt::format("prefill_context_parallel_size {}: a layer with a state passes through a prompt's "
+                      "tokens in order, which is not modelled over several ranks",
+                      shard.cp),
+          "use --tensor-parallel-size or --replicas");
+    });
+  }
+  if (shard.dcp == 1) return;
+  int least = 0;  // copies of the keys that most ranks share out
+  for_each_mixer(model, [&](const Mixer& mixer) {
+    if (chooses_keys(mixer)) {
+      refuse_split(
+          model,
+          fmt::format("decode_context_parallel_size {}: keys are chosen by content, which is not modelled "
+                      "over divided caches",
+                      shard.dcp),
+          "use --decode-context-parallel-size 1");
+    }
+    const int copies = cache_copies(mixer, shard.tp);
+    if (copies > 0) least = least == 0 ? copies : std::gcd(least, copies);
+  });
+  if (least > 0 && least % shard.dcp == 0) return;
+  std::vector<int> valid;
+  for (int size = 1; size <= std::max(least, 1); ++size) {
+    if (size == 1 || least % size == 0) valid.push_back(size);
+  }
+  refuse_split(
+      model,
+      fmt::format("decode_context_parallel_size {} does not divide the {} of {} tensor-parallel ranks that "
+                  "keep the same keys",
+                  shard.dcp, least, shard.tp),
+      fmt::format("valid sizes: {}", fmt::join(valid, ", ")));
+}
 }  // namespace
 
 void check_split(const ModelSpec& model, const Shard& shard) {
-  if (shard.tp < 1 || shard.pp < 1 || shard.dp < 1 || shard.ep < 1 || shard.cp < 1) {
+  if (shard.tp < 1 || shard.pp < 1 || shard.dp < 1 || shard.ep < 1 || shard.cp < 1 || shard.dcp < 1) {
     refuse_split(model, "parallel sizes must be at least 1", "");
   }
   if (shard.ep > 1 && !model.has_experts()) {
@@ -120,7 +167,7 @@ void check_split(const ModelSpec& model, const Shard& shard) {
     refuse_split(model, fmt::format("pipeline parallelism is not supported yet (found {} stages)", shard.pp),
                  "use --tensor-parallel-size or --replicas");
   }
-  if (divides_model(model, shard)) return;
+  if (divides_model(model, shard)) return check_context(model, shard);
   const auto& kind = model.kinds.front();
   const auto* attention = attention_of(kind);
   const auto* dense = dense_of(kind);

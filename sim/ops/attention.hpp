@@ -43,9 +43,11 @@ struct AttentionSizes {
     const std::int64_t local = local_kv_heads(ranks);
     return tied ? local * std::max(head_dim, values()) + tied_rope : local * (head_dim + values());
   }
-  /// Bytes of K and V of one token in one layer on one rank.
+  /// Bytes of K and V of one token in one layer on one rank; on the mean of the ranks where
+  /// decode-context ranks share out the tokens.
   double kv_bytes_per_token(const LoweringContext& ctx) const {
-    return static_cast<double>(kv_width(ctx.shard.tp)) * kv_bytes_per_element(ctx.precision.kv_cache);
+    return static_cast<double>(kv_width(ctx.shard.tp)) * kv_bytes_per_element(ctx.precision.kv_cache) /
+           ctx.shard.dcp;
   }
   /// Bytes beside K and V that choosing keys keeps of one token, in the same place.
   double index_bytes_per_token(const LoweringContext& ctx) const;
@@ -72,12 +74,16 @@ Tokens attention_keys(const PrefillChunk& chunk, Tokens window);
 /// once.
 class PrefillAttention final : public Operator {
  public:
-  explicit PrefillAttention(AttentionSizes sizes) : sizes_(std::move(sizes)), groups_(sizes_.groups()) {}
+  /// `exchanges`: it gets the keys of other ranks itself where a plan passes them round a ring; else they
+  /// are in its cache.
+  explicit PrefillAttention(AttentionSizes sizes, bool exchanges = true)
+      : sizes_(std::move(sizes)), groups_(sizes_.groups()), exchanges_(exchanges) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
 
  private:
   AttentionSizes sizes_;
   std::vector<HeadGroup> groups_;
+  bool exchanges_;
 };
 
 /// The decode set's queries against their paged KV cache (Kwon et al., vLLM, 2023; split over the keys as in

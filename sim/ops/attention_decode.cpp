@@ -75,12 +75,14 @@ void DecodeAttention::push(const Group& group, const BatchShape& batch, const Lo
   const AttentionPattern& pattern = group.heads.pattern;
   push_decode_index(pattern, {local.heads, local.kv_heads, static_cast<double>(sizes_.head_dim)}, batch, ctx,
                     out);
-  const auto seqs = static_cast<double>(batch.decode_seqs);
-  const double heads = local.heads * static_cast<double>(batch.decode_queries), dim = sizes_.mean_dim();
+  const auto seqs = static_cast<double>(batch.decode_seqs), parts = static_cast<double>(ctx.shard.dcp);
+  // With the keys divided, the queries of all the ranks that share them meet this rank's part.
+  const double heads = local.heads * static_cast<double>(batch.decode_queries) * parts;
+  const double dim = sizes_.mean_dim();
   const KernelClass& cls = pattern.granule() > 0 ? kAttentionSelected : kAttentionDecode;
   const AttentionPlan& plan = ctx.fusion.attention;
   if (!plan.fused) {  // every query meets every key, whatever the mask
-    const auto keys = static_cast<double>(batch.decode_context);
+    const double keys = static_cast<double>(batch.decode_context) / parts;
     push_unfused_attention({seqs, keys, keys, heads, local.stored, dim}, ctx.precision.activation,
                            ctx.precision.kv_cache, out);
     return;
@@ -88,7 +90,7 @@ void DecodeAttention::push(const Group& group, const BatchShape& batch, const Lo
   const std::size_t first = out.size();
   for (const Reading& reading : group.readings) {
     const std::size_t next = out.size();
-    push_attention(cls, {seqs, reading.of(batch), heads, local.read, dim}, 4, ctx, out);
+    push_attention(cls, {seqs, reading.of(batch) / parts, heads, local.read, dim}, 4, ctx, out);
     if (next == first) continue;
     // One kernel reads all of a query's contexts: its queries and outputs move once.
     for (std::size_t i = next; i < out.size(); ++i) {

@@ -6,6 +6,7 @@
 #include "base/registry.hpp"
 #include "ops/block_select.hpp"
 #include "ops/cluster_sort.hpp"
+#include "ops/context_parallel.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/kernel_classes.hpp"
 #include "ops/linear.hpp"
@@ -119,7 +120,10 @@ double selected_blocks(const KeySelection& s, double context) {
 void push_prefill_index(const AttentionPattern& p, const IndexedHeads& heads, const BatchShape& batch,
                         const LoweringContext& ctx, KernelCalls& out) {
   const bool here = p.holds(Phase::prefill);
-  if (here) push_summaries(p, heads, static_cast<double>(batch.prefill_tokens()), ctx, out);
+  const ChunksOnRank chunks(batch, ctx.shard);
+  double own = 0;
+  for (const PrefillChunk& chunk : chunks) own += static_cast<double>(chunk.new_tokens);
+  if (here) push_summaries(p, heads, own, ctx, out);
   // A cache that evicts by past attention has to know the prompt's.
   const bool scored_first = p.holds(Phase::decode) && p.select && p.select->index == KeyIndex::scores;
   if (!p.select || p.select->index == KeyIndex::none || !(here || scored_first)) return;
@@ -128,7 +132,7 @@ void push_prefill_index(const AttentionPattern& p, const IndexedHeads& heads, co
   AttentionPattern all;
   all.causal = p.causal;
   double queries = 0, pairs = 0, keys = 0, tokens = 0, longest = 0;
-  for (const PrefillChunk& chunk : batch.chunks) {
+  for (const PrefillChunk& chunk : chunks) {
     const Tokens n = chunk.past + chunk.new_tokens;
     if (chunk.new_tokens == 0 || p.covers(n)) continue;
     if (s.summaries && n <= s.budget * p.summaries->stride) continue;

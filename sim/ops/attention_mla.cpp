@@ -5,6 +5,7 @@
 #include "base/error.hpp"
 #include "base/registry.hpp"
 #include "ops/attention.hpp"
+#include "ops/context_parallel.hpp"
 #include "ops/elementwise.hpp"
 #include "ops/kernel_classes.hpp"
 
@@ -122,7 +123,7 @@ void LatentSizes::check() const {
 
 void MlaPrefill::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
   Tokens queries = 0, pairs = 0, keys = 0, longest = 0, seqs = 0;
-  for (const auto& chunk : batch.chunks) {
+  for (const auto& chunk : ChunksOnRank(batch, ctx.shard)) {
     if (chunk.new_tokens == 0) continue;
     ++seqs;
     queries += chunk.new_tokens;
@@ -137,17 +138,33 @@ void MlaPrefill::lower(const BatchShape& batch, const LoweringContext& ctx, Kern
             static_cast<double>(longest), static_cast<double>(sizes_.local_heads(ctx.shard.tp))};
   if (read_.tokens == 0) {
     dims[6] = static_cast<double>(sizes_.qk()), dims[7] = static_cast<double>(sizes_.value);
-    out.push_back(make_call(kAttentionMlaPrefill, dims, ctx.precision.activation, ctx.precision.activation));
-    out.back().role = "attention";
+    attend(kAttentionMlaPrefill, dims, ctx.precision.activation, 1, batch, ctx, out);
     return;
   }
   const auto groups = sizes_.local_groups(ctx.shard.tp);
   dims[5] /= static_cast<double>(groups);
   dims[6] = static_cast<double>(sizes_.group_latent()), dims[7] = static_cast<double>(sizes_.rope);
-  for (std::int64_t g = 0; g < groups; ++g) {
-    out.push_back(make_call(kAttentionMlaSparse, dims, ctx.precision.activation, ctx.precision.kv_cache));
-    out.back().role = "attention";
-  }
+  attend(kAttentionMlaSparse, dims, ctx.precision.kv_cache, groups, batch, ctx, out);
+}
+
+void MlaPrefill::attend(const KernelClass& cls, const Dims& dims, DType kv, std::int64_t times,
+                        const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
+  const auto push = [&](KernelCalls& calls, double parts) {
+    Dims part = dims;
+    for (const std::size_t i : {2, 3, 4}) part[i] /= parts;  // pairs, kv_tokens, max_kv
+    for (std::int64_t g = 0; g < times; ++g) {
+      calls.push_back(make_call(cls, part, ctx.precision.activation, kv));
+      calls.back().role = "attention";
+    }
+  };
+  if (!passes_keys(ctx)) return push(out, 1);
+  const double token =
+      static_cast<double>(sizes_.local_groups(ctx.shard.tp) * sizes_.group_latent() + sizes_.rope) *
+      bytes_per_element(ctx.precision.activation);
+  const auto times_heads = static_cast<double>(sizes_.local_heads(ctx.shard.tp));
+  push_ring(
+      {token, dims[1] * times_heads, read_.tokens == 0 ? dims[7] : dims[6]}, batch, ctx,
+      [&](KernelCalls& calls) { push(calls, ctx.shard.cp); }, out);
 }
 
 void MlaDecode::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
@@ -157,8 +174,9 @@ void MlaDecode::lower(const BatchShape& batch, const LoweringContext& ctx, Kerne
   const Tokens keys = read_.tokens == 0 ? batch.decode_context : batch.windowed_context[cap_index_];
   const auto groups = sizes_.local_groups(ctx.shard.tp);
   // Queries of one sequence are further heads over the same latents.
-  const auto heads = sizes_.local_heads(ctx.shard.tp) / groups * batch.decode_queries;
-  const Dims dims{static_cast<double>(batch.decode_seqs), static_cast<double>(keys),
+  // So are those of the ranks that share out a sequence's latents, of which each keeps a part.
+  const auto heads = sizes_.local_heads(ctx.shard.tp) / groups * batch.decode_queries * ctx.shard.dcp;
+  const Dims dims{static_cast<double>(batch.decode_seqs), static_cast<double>(keys) / ctx.shard.dcp,
                   static_cast<double>(heads), static_cast<double>(sizes_.group_latent()),
                   static_cast<double>(sizes_.rope)};
   for (std::int64_t g = 0; g < groups; ++g) {
@@ -194,7 +212,8 @@ double MlaAbsorb::to() const {
 }
 
 void MlaAbsorb::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
-  const auto rows = prompts_ ? batch.prefill_tokens() : batch.decode_seqs * batch.decode_queries;
+  const auto rows = prompts_ ? tokens_of_rank(batch, ctx.shard.cp).prefill_tokens()
+                             : batch.decode_seqs * batch.decode_queries;
   if (rows == 0) return;
   const auto heads = static_cast<double>(sizes_.local_heads(ctx.shard.tp));
   out.push_back(make_call(prompts_ ? kMlaAbsorbPrefill : kMlaAbsorb,

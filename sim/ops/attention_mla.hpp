@@ -64,10 +64,10 @@ struct LatentSizes {
   std::int64_t local_groups(int ranks) const { return UnitGroup{groups}.local_units(ranks); }
   std::int64_t group_latent() const { return latent / groups; }
   /// Bytes one token keeps in one layer on one rank. Tensor parallelism divides groups, never one latent:
-  /// with a single group every rank keeps all of it.
+  /// with a single group every rank keeps all of it, unless decode-context ranks share out the tokens.
   double kv_bytes_per_token(const LoweringContext& ctx) const {
     return static_cast<double>(local_groups(ctx.shard.tp) * group_latent() + rope) *
-           kv_bytes_per_element(ctx.precision.kv_cache);
+           kv_bytes_per_element(ctx.precision.kv_cache) / ctx.shard.dcp;
   }
   /// Errors: ConfigError naming the field (sizes below 1, heads that groups do not divide, ...).
   void check() const;
@@ -81,6 +81,8 @@ class MlaPrefill final : public Operator {
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
 
  private:
+  void attend(const KernelClass& cls, const KernelClass::Dims& dims, DType kv, std::int64_t times,
+              const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const;
   LatentSizes sizes_;
   KeyCap read_;
 };
@@ -105,7 +107,8 @@ class MlaDecode final : public Operator {
 };
 
 /// Keys and values of all tokens that prompt chunks see, from their latents: [m, latent] by W_UK and W_UV as
-/// one matrix [latent, heads (nope + value)], which MlaAbsorb owns. Scaling prefill.
+/// one matrix [latent, heads (nope + value)], which MlaAbsorb owns. Where ranks divide a prompt each expands
+/// them all. Scaling prefill.
 class MlaUpProjection final : public Operator {
  public:
   explicit MlaUpProjection(LatentSizes sizes) : sizes_(sizes) {}
@@ -151,11 +154,13 @@ class MlaRopeKvWrite final : public Operator {
 /// The operators of a latent-attention mixer after its norm, in the order an engine runs them, each with the
 /// part of a step it belongs to: down-projections (whole on every rank), norms of the latents, queries'
 /// up-projection, rope and cache write, attention of prompts and decode set with the products around them,
-/// output projection, all-reduce. `read`, `cap_index`, `kept` as MlaDecode's.
+/// output projection, all-reduce. `read`, `cap_index`, `kept` as MlaDecode's; `other_bytes`: what ranks that
+/// divide a prompt exchange of a token beside its latents.
 /// Errors: ConfigError (LatentSizes::check).
 std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> mla_operators(const LatentSizes& sizes,
                                                                         std::int64_t hidden, KeyCap read = {},
                                                                         std::size_t cap_index = 0,
-                                                                        KeyCap kept = {});
+                                                                        KeyCap kept = {},
+                                                                        double other_bytes = 0);
 
 }  // namespace orrery

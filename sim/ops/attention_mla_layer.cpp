@@ -2,6 +2,7 @@
 
 #include "ops/attention_mla.hpp"
 #include "ops/collective.hpp"
+#include "ops/context_parallel.hpp"
 #include "ops/elementwise.hpp"
 
 namespace orrery {
@@ -40,7 +41,7 @@ void add_projections(const LatentSizes& s, std::int64_t hidden, std::vector<Part
 }  // namespace
 
 std::vector<Part> mla_operators(const LatentSizes& s, std::int64_t hidden, KeyCap read, std::size_t cap_index,
-                                KeyCap kept) {
+                                KeyCap kept, double other_bytes) {
   s.check();
   using Side = MlaAbsorb::Side;
   std::vector<Part> out;
@@ -48,6 +49,10 @@ std::vector<Part> mla_operators(const LatentSizes& s, std::int64_t hidden, KeyCa
                    Scaling::tokens);
   add_projections(s, hidden, out);
   const bool sparse = read.tokens > 0;
+  const std::vector<UnitGroup> cached{{s.groups, s.group_latent()}, whole(s.rope)};
+  out.emplace_back(std::make_shared<KeyExchange>("key_exchange", cached, other_bytes, 0, true),
+                   Scaling::prefill);
+  out.emplace_back(std::make_shared<CacheGather>(cached), Scaling::prefill);
   if (sparse) {
     out.emplace_back(std::make_shared<MlaAbsorb>(s, Side::query, true), Scaling::prefill);
   } else {
@@ -56,7 +61,12 @@ std::vector<Part> mla_operators(const LatentSizes& s, std::int64_t hidden, KeyCa
   out.emplace_back(std::make_shared<MlaPrefill>(s, read), Scaling::prefill);
   if (sparse) out.emplace_back(std::make_shared<MlaAbsorb>(s, Side::output, true), Scaling::prefill);
   out.emplace_back(std::make_shared<MlaAbsorb>(s, Side::query), Scaling::decode);
+  out.emplace_back(
+      std::make_shared<QueryGather>(UnitGroup{s.heads, s.group_latent() + s.rope}, Phase::decode),
+      Scaling::decode);
   out.emplace_back(std::make_shared<MlaDecode>(s, read, cap_index, kept), Scaling::decode);
+  out.emplace_back(std::make_shared<PartialOutputs>(UnitGroup{s.heads, s.group_latent()}, Phase::decode),
+                   Scaling::decode);
   out.emplace_back(std::make_shared<MlaAbsorb>(s, Side::output), Scaling::decode);
   const UnitGroup heads{s.heads, s.value};
   out.emplace_back(std::make_shared<Quantise>(heads, true, Producer::attention, Module::mixer_output),

@@ -5,6 +5,7 @@
 #include "ops/attention_call.hpp"
 #include "ops/attention_index.hpp"
 #include "ops/attention_unfused.hpp"
+#include "ops/context_parallel.hpp"
 #include "ops/kernel_classes.hpp"
 
 namespace orrery {
@@ -47,14 +48,19 @@ Tokens attention_keys(const PrefillChunk& chunk, Tokens window) {
 void PrefillAttention::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
   const double dim = sizes_.mean_dim();
   for (const HeadGroup& group : groups_) {
+    // Queries that see what comes after them have as many keys on every rank: each takes its share of them.
+    const bool causal = group.pattern.causal;
+    const ChunksOnRank chunks(batch, causal ? ctx.shard : Shard{});
+    const double ranks = causal ? 1 : ctx.shard.cp;
     double queries = 0, pairs = 0, keys = 0, square = 0, whole = 0, longest = 0, seqs = 0;
-    for (const auto& chunk : batch.chunks) {
+    for (const auto& chunk : chunks) {
       if (chunk.new_tokens == 0) continue;
-      const auto m = static_cast<double>(chunk.new_tokens), n = static_cast<double>(chunk.past) + m;
+      const double m = static_cast<double>(chunk.new_tokens) / ranks;
+      const auto n = static_cast<double>(chunk.past + chunk.new_tokens);
       const auto seen = static_cast<double>(group.pattern.keys(chunk));
       ++seqs;
       queries += m;
-      pairs += group.pattern.pairs(chunk);
+      pairs += group.pattern.pairs(chunk) / ranks;
       keys += seen;
       longest = std::max(longest, seen);
       square += m * n, whole += n;
@@ -69,8 +75,19 @@ void PrefillAttention::lower(const BatchShape& batch, const LoweringContext& ctx
       continue;
     }
     push_low_bit_inputs(ctx, queries, local, dim, out);
-    push_attention(kAttentionPrefill, {seqs, queries, pairs, keys, longest, local.heads, local.stored, dim},
-                   7, ctx, out);
+    const auto attend = [&](KernelCalls& calls, double parts) {
+      push_attention(
+          kAttentionPrefill,
+          {seqs, queries, pairs / parts, keys / parts, longest / parts, local.heads, local.stored, dim}, 7,
+          ctx, calls);
+    };
+    if (exchanges_ && passes_keys(ctx)) {
+      const double token = 2 * local.stored * dim * bytes_per_element(activation);
+      const auto part = [&](KernelCalls& calls) { attend(calls, ctx.shard.cp); };
+      push_ring({token, queries * local.heads, dim}, batch, ctx, part, out);
+    } else {
+      attend(out, 1);
+    }
   }
 }
 

@@ -77,6 +77,8 @@ Parallelism choose_parallelism(const Scenario& s, const ModelSpec& model, const 
   p.replicas = s.replicas;
   p.shard.tp = s.tensor_parallel_size;
   p.shard.pp = s.pipeline_parallel_size;
+  p.shard.cp = s.prefill_context_parallel_size;
+  p.shard.dcp = s.decode_context_parallel_size;
   if (s.enable_dp_attention) {
     divide_attention(s, model, p.shard);
   } else if (engine.data_parallel_lockstep && model.has_experts()) {
@@ -92,8 +94,12 @@ Parallelism choose_parallelism(const Scenario& s, const ModelSpec& model, const 
 }
 
 std::string describe(const Shard& shard) {
-  const std::array<std::pair<const char*, int>, 5> sizes{
-      {{"tp", shard.tp}, {"pp", shard.pp}, {"dp", shard.dp}, {"ep", shard.ep}, {"cp", shard.cp}}};
+  const std::array<std::pair<const char*, int>, 6> sizes{{{"tp", shard.tp},
+                                                          {"pp", shard.pp},
+                                                          {"dp", shard.dp},
+                                                          {"ep", shard.ep},
+                                                          {"cp", shard.cp},
+                                                          {"dcp", shard.dcp}}};
   std::string out;
   for (const auto& [name, size] : sizes) {
     if (size > 1) out += fmt::format("{}{}{}", out.empty() ? "" : " ", name, size);

@@ -25,6 +25,8 @@ struct Scenario {
   std::int32_t tensor_parallel_size = 1;
   std::int32_t pipeline_parallel_size = 1;
   std::int32_t data_parallel_size = 1;
+  std::int32_t prefill_context_parallel_size = 1;
+  std::int32_t decode_context_parallel_size = 1;
   std::int32_t replicas = 1;
   std::string router = "round_robin";
 

@@ -56,6 +56,13 @@ void add_deployment_settings(std::vector<Setting>& out) {
       "engine ranks behind one endpoint; with experts they step together", ORRERY_MEMBER(data_parallel_size),
       ValueRange{1, 1024});
   shorten(out, "dp");
+  add(args, group, "prefill_context_parallel_size", "N", "times as many GPUs, over which a prompt is divided",
+      ORRERY_MEMBER(prefill_context_parallel_size), ValueRange{1, 1024});
+  shorten(out, "pcp");
+  add(args, group, "decode_context_parallel_size", "N",
+      "tensor-parallel GPUs that share out a sequence's KV cache, where they would keep the same",
+      ORRERY_MEMBER(decode_context_parallel_size), ValueRange{1, 1024});
+  shorten(out, "dcp");
   add(top, group, "replicas", "N", "servers behind the router (default 1)", ORRERY_MEMBER(replicas),
       ValueRange{0, 65536});
   add(top, group, "router", "ROUTER", "how requests are spread over replicas (orrery list routers)",

@@ -146,7 +146,13 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
     plan.host_per_step = Seconds(rng.uniform() < 0.5 ? 0.0 : 12e-3);
     plan.host_per_seq = Seconds(rng.uniform() < 0.5 ? 0.0 : 50e-6);
     plan.host_exposed = Seconds(0.5e-3);
-    replica.pricer = test::pricer(rng.uniform() < 0.4 ? capped : plain, plan);
+    const ModelSpec& model = rng.uniform() < 0.4 ? capped : plain;
+    Shard shard;
+    if (seed % 4 == 1) {  // prompts and caches divided over ranks
+      shard.tp = 16, shard.cp = static_cast<int>(seed % 3) + 1, shard.dcp = 2;
+      plan.fusion.attention.exchange = seed % 8 == 1 ? ContextExchange::gather : ContextExchange::ring;
+    }
+    replica.pricer = test::pricer(model, plan, shard);
     replica.engine_cores = seed % 3 == 0 ? static_cast<int>(rng.uniform_int(2, 4)) : 1;
     ClusterConfig cluster;
     cluster.replicas.assign(static_cast<std::size_t>(rng.uniform_int(1, 3)), replica);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "command.hpp"
+#include "ops/context_parallel.hpp"
 #include "ops/equal_sequences.hpp"
 #include "options.hpp"
 #include "report/text.hpp"
@@ -64,11 +65,12 @@ std::string describe(const StepQuestion& q) {
 /// "llama-3.1-8b bf16 on h100-sxm, vllm@0.15.1: one step of 33 decoding sequences (padded to a graph of 40)".
 std::string heading(const StepQuestion& q, const Deployment& server, const BatchShape& shape) {
   const int tp = server.lowering.shard.tp;
-  const std::int64_t padded = server.pricer().plan().padded(shape.tokens(), q.prefill > 0);
+  const Tokens own = tokens_of_rank(shape, server.lowering.shard.cp).tokens();
+  const std::int64_t padded = server.pricer().plan().padded(own, q.prefill > 0);
   return fmt::format("{} {} on {}{}, {}: {}{}", server.model.name, name(server.lowering.precision.weight),
                      server.device.name, tp > 1 ? fmt::format(" (tp {}, times of one GPU)", tp) : "",
                      server.engine.id(), describe(q),
-                     padded > shape.tokens() ? fmt::format(" (padded to a graph of {})", padded) : "");
+                     padded > own ? fmt::format(" (padded to a graph of {})", padded) : "");
 }
 
 std::string notes(const StepQuestion& q, const Deployment& server) {
@@ -108,6 +110,7 @@ std::string rates(const StepQuestion& q, double step_s) {
 
 void print_json(const StepQuestion& q, const Deployment& server, const BatchShape& shape,
                 const StepTable& table) {
+  const Tokens own = tokens_of_rank(shape, server.lowering.shard.cp).tokens();
   Json out = {{"model", server.model.name},
               {"gpu", server.device.name},
               {"engine", server.engine.id()},
@@ -117,7 +120,7 @@ void print_json(const StepQuestion& q, const Deployment& server, const BatchShap
               {"prefill", q.prefill},
               {"past", q.past},
               {"tokens", shape.tokens()},
-              {"padded_tokens", server.pricer().plan().padded(shape.tokens(), q.prefill > 0)}};
+              {"padded_tokens", server.pricer().plan().padded(own, q.prefill > 0)}};
   out.update(to_json(table));
   std::printf("%s\n", out.dump(2).c_str());
 }
