@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
 #include "scenario/engine_args.hpp"
+#include "scenario/engine_speculation.hpp"
 #include "scenario/scenario.hpp"
 #include "scenario/settings.hpp"
 
@@ -81,6 +83,7 @@ class Parser {
                           ExitCode::usage);
       }
     }
+    take_speculation(sglang_speculation(speculation_, out_.warnings));
     return std::move(out_);
   }
 
@@ -162,12 +165,28 @@ class Parser {
     } else if (arg.cls == ArgClass::not_modelled) {
       out_.warnings.push_back("engine argument '" + shown + "' affects timing and is not modelled");
     } else if (arg.takes_value) {
-      assign(std::string(arg.setting), *value);
+      take_value(std::string(arg.setting), *value);
     } else {
       const bool on = (!value || *value == "true" || *value == "True") != negated;
       const bool setting_on = (arg.value != "false") == on;
       assign(std::string(arg.setting), setting_on ? "true" : "false");
     }
+  }
+
+  /// One value of a setting, or of what becomes settings.
+  void take_value(const std::string& setting, const std::string& value) {
+    constexpr std::string_view kSpeculation = "speculative.";
+    if (setting.rfind(kSpeculation, 0) == 0) {
+      speculation_[setting.substr(kSpeculation.size())] = value;
+    } else if (setting == "options_file") {
+      take_speculation(trtllm_speculation(value, out_.warnings));
+    } else {
+      assign(setting, value);
+    }
+  }
+
+  void take_speculation(const std::string& config) {
+    if (!config.empty()) assign("speculative_config", config);
   }
 
   void take_unknown(const std::string& name, bool has_value) {
@@ -192,6 +211,7 @@ class Parser {
   std::vector<std::string> words_;
   std::size_t next_ = 0;
   bool program_ = false, model_taken_ = false;
+  std::map<std::string, std::string> speculation_;  ///< SGLang's, by the last words of its arguments
   EngineCommand out_;
 };
 

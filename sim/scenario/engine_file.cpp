@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "model/block_reader.hpp"
+
 namespace orrery {
 namespace {
 
@@ -99,12 +101,25 @@ void read_all_reduce(SourcedReader& sourced, JsonView view, EngineProfile& p) {
   view.finish();
 }
 
+/// The fields of a plan that a file states; the others keep their defaults.
+template <Visited Plan>
+void read_plan(SourcedReader& sourced, JsonView& fusion, const std::string& key, Plan& plan) {
+  auto view = fusion.object_if(key);
+  if (!view) return;
+  Json fields = Json::object();
+  for (const auto& name : view->keys()) fields[name] = sourced.value(*view, name, "fusion." + key + ".");
+  view->finish();
+  plan = read_block<Plan>(fields, "fusion." + key);
+}
+
 Fusion read_fusion(SourcedReader& sourced, JsonView view) {
   Fusion f;
   f.norm_residual = sourced.boolean(view, "norm_residual", "fusion.");
   f.activation_mul = sourced.boolean(view, "activation_mul", "fusion.");
   f.rope_kv_write = sourced.boolean(view, "rope_kv_write", "fusion.");
   f.quant_into_norm = sourced.boolean(view, "quant_into_norm", "fusion.");
+  read_plan(sourced, view, "experts", f.experts);
+  read_plan(sourced, view, "attention", f.attention);
   view.finish();
   return f;
 }

@@ -2,7 +2,7 @@
 """Do architectures compare as their sizes say, and are methods and experts asked for by name?"""
 import json
 
-from harness import OK, USAGE, Case, main
+from harness import BAD_INPUT, OK, USAGE, Case, main
 
 ARCH = ["explain", "arch", "-g", "h100-sxm"]
 
@@ -65,6 +65,43 @@ class Presets(Case):
             if run.returncode == OK:
                 return (out / "requests.csv").read_text(encoding="utf-8")
         self.fail(run.stderr)
+
+
+class Rewrites(Case):
+    def test_does_a_model_with_a_method_give_the_same_requests_step_by_step(self):
+        for row in ("SPA-18", "SPA-33", "SPA-34", "SPA-38", "EFA-08", "EFA-10", "LIN-09", "LIN-19", "HYB-01", "HYB-02", "MOE-09",
+                    "MOE-13", "CMP-04+CMP-05", "MM-04"):
+            with self.subTest(row=row):
+                answers = []
+                for mode in ((), ("--stepwise",)):
+                    out = self.folder / f"{row}{len(mode)}"
+                    self.succeed("run", "-m", f"llama-2-7b+{row}", "-g", "h200", "--num-prompts", 30, "--random-input-len", 1500,
+                                 "--random-output-len", 90, "--random-range-ratio", "0.5", "--request-rate", 20, "--quiet",
+                                 "--out", out, *mode)
+                    answers.append((out / "requests.csv").read_text(encoding="utf-8"))
+                self.assertEqual(*answers)
+
+    def test_is_a_row_that_does_not_apply_refused_with_those_that_do(self):
+        self.refuse(BAD_INPUT, "models", "show", "falcon-mamba-7b+SPA-18", says=["SPA-18 cannot be applied", "CMP-"])
+        self.refuse(BAD_INPUT, "models", "show", "llama-3.1-8b+ENG-12", says=["--speculative-config"])
+
+    def test_does_the_list_of_methods_say_which_can_be_applied(self):
+        self.assertIn("-m MODEL+SPA-18", self.succeed("list", "methods", "SPA-18").stdout)
+        rows = {r["id"]: r for r in json.loads(self.succeed("list", "methods", "BAS", "--json").stdout)}
+        self.assertFalse(rows["BAS-04"]["rewrites_models"])
+
+
+class Speculation(Case):
+    def test_does_an_explained_step_yield_the_tokens_that_are_expected_to_be_kept(self):
+        def step(*more):
+            return json.loads(self.succeed("explain", "step", "-m", "llama-3.1-8b", "-g", "h100-sxm", "--batch", 8, "--ctx", 1024,
+                                           "--json", *more).stdout)
+        # 1 + 0.5 + 0.25 + 0.125 tokens of each sequence (Leviathan et al., equation 1).
+        drafted = step("--speculative-config", '{"method": "eagle3", "num_speculative_tokens": 3, "acceptance": 0.5}')
+        self.assertAlmostEqual(drafted["output_tokens_per_s"] * drafted["total_us"], 8e6 * 1.875, places=3)
+        self.assertGreater(drafted["total_us"], step()["total_us"])
+        self.assertTrue(0 < drafted["speculation"]["draft_share"] < 1)
+        self.assertNotIn("speculation", step())
 
 
 class Methods(Case):

@@ -81,3 +81,14 @@ TEST_CASE("is every step of a run the price of its own set, whatever keys its qu
   }
   CHECK(compared == 180);
 }
+
+TEST_CASE("is a prompt priced where keys are chosen only beyond a budget?") {
+  const std::string row = GENERATE("SPA-16", "SPA-19", "SPA-23", "SPA-25", "SPA-31", "SPA-34");
+  INFO(row);
+  const DeviceProfile device = load_device("h200-sxm");
+  const Topology node = topology_for(device);
+  StepPricer pricer(with_row(row), {}, device, node, {}, make_analytic(device, node));
+  const PrefillChunk within[] = {{32, 0}}, beyond[] = {{2048, 30000}};
+  CHECK(pricer.mixed({}, within) > Ps(0));
+  CHECK(pricer.mixed({}, beyond) > pricer.mixed({}, within));
+}

@@ -3,9 +3,11 @@
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "scenario/engine_args.hpp"
 #include "scenario/scenario.hpp"
 #include "scenario/settings.hpp"
+#include "support/temporary_folder.hpp"
 
 using namespace orrery;
 
@@ -81,6 +83,49 @@ TEST_CASE("does every modelled engine argument set a setting that exists?") {
   for (const auto& a : engine_args()) {
     INFO(a.name);
     CHECK((a.cls == ArgClass::modelled) == !a.setting.empty());
+    // Some become a setting together, or are a file that holds some.
+    if (a.setting.starts_with("speculative.") || a.setting == "options_file") continue;
     if (a.cls == ArgClass::modelled) CHECK(find_setting(a.setting) != nullptr);
   }
+}
+
+TEST_CASE("do SGLang's and TensorRT-LLM's speculation arguments become vLLM's configuration?") {
+  const auto config = [](const std::string& arguments) {
+    const auto v = values(parse_engine_command(arguments, "sglang"));
+    return Json::parse(v.at("speculative_config"));
+  };
+  const Json eagle = config(
+      "--speculative-algorithm EAGLE3 --speculative-draft-model-path E --speculative-num-steps 3 "
+      "--speculative-eagle-topk 1 --speculative-num-draft-tokens 4");
+  CHECK(eagle == Json{{"method", "eagle3"}, {"model", "E"}, {"num_speculative_tokens", 3}});
+  // Without a draft EAGLE runs the checkpoint's own layers, as NEXTN.
+  const Json mtp{{"method", "mtp"}, {"num_speculative_tokens", 2}};
+  CHECK(config("--speculative-algorithm NEXTN --speculative-num-steps 2") == mtp);
+  CHECK(config("--speculative-algorithm EAGLE --speculative-num-steps 2 --speculative-eagle-topk 1") == mtp);
+  CHECK(
+      config("--speculative-algorithm STANDALONE --speculative-draft-model-path D --speculative-num-steps 5")
+          .at("method") == "draft_model");
+  CHECK(
+      config("--speculative-algorithm NGRAM --speculative-num-draft-tokens 8").at("num_speculative_tokens") ==
+      7);
+  CHECK_THROWS_WITH(
+      config("--speculative-algorithm EAGLE3 --speculative-num-steps 3 --speculative-eagle-topk 4"),
+      Catch::Contains("--speculative-eagle-topk 4 drafts a tree"));
+  CHECK_THROWS_WITH(config("--speculative-algorithm EAGLE3 --speculative-eagle-topk 1"),
+                    Catch::Contains("--speculative-num-steps is missing"));
+  CHECK_THROWS_WITH(config("--speculative-algorithm MEDUSA --speculative-num-steps 3"),
+                    Catch::Contains("MEDUSA is not modelled"));
+
+  const TemporaryFolder folder("engine_command");
+  const std::string file =
+      folder.add("options.yaml",
+                 "enable_chunked_prefill: true\nspeculative_config:\n  decoding_type: MTP  # three layers\n"
+                 "  num_nextn_predict_layers: 3\n");
+  const auto trtllm = parse_engine_command("trtllm-serve M --extra_llm_api_options " + file);
+  CHECK(Json::parse(values(trtllm).at("speculative_config")) ==
+        Json{{"method", "mtp"}, {"num_speculative_tokens", 3}});
+  REQUIRE(trtllm.warnings.size() == 1);
+  CHECK_THAT(trtllm.warnings[0], Catch::Contains("not enable_chunked_prefill"));
+  folder.add("options.yaml", "speculative_config:\n  decoding_type: Medusa\n");
+  CHECK_THROWS_WITH(parse_engine_command("trtllm-serve M --config " + file), Catch::Contains("'Medusa'"));
 }

@@ -94,12 +94,39 @@ std::string notes(const StepQuestion& q, const Deployment& server) {
   return out;
 }
 
+/// Tokens each decoding sequence gains: 1, or what speculation is expected to bring.
+double tokens_per_step(const Deployment& server) {
+  return server.speculation.decoder.tokens_per_step();
+}
+
+/// The part of the step that drafting models take.
+double draft_share_of(const StepQuestion& q, const Deployment& server, const BatchShape& shape) {
+  const DecodeSet set = equal_sequences(server.model.caps(), q.batch, q.ctx);
+  StepPricer& pricer = server.pricer();
+  if (shape.chunks.empty()) {
+    pricer.account_decode(set, pricer.decode(set), 1);
+  } else {
+    pricer.account_mixed(set, shape.chunks, pricer.mixed(set, shape.chunks));
+  }
+  const TimeShares shares = pricer.shares();
+  double all = shares.host;
+  for (const double seconds : shares.by_provenance) all += seconds;
+  return all > 0 ? shares.draft / all : 0;
+}
+
+/// What speculation does to the step, one line; "" without it.
+std::string speculation(const StepQuestion& q, const Deployment& server, const BatchShape& shape) {
+  if (server.speculation.decoder.plain()) return "";
+  return fmt::format(" Speculation: {}; drafting is {:.1f} % of the step.\n", describe(server.speculation),
+                     100 * draft_share_of(q, server, shape));
+}
+
 /// What the step yields: "3,315 output tok/s (104 per sequence)".
-std::string rates(const StepQuestion& q, double step_s) {
+std::string rates(const StepQuestion& q, double tokens, double step_s) {
   std::string out;
   if (q.batch > 0) {
     out += fmt::format(" {} output tok/s ({} per sequence)",
-                       grouped(static_cast<double>(q.batch) / step_s, 0), brief(1 / step_s));
+                       grouped(static_cast<double>(q.batch) * tokens / step_s, 0), brief(tokens / step_s));
   }
   if (q.prefill > 0) {
     out += fmt::format("{} {} prompt tok/s", out.empty() ? "" : ",",
@@ -122,6 +149,11 @@ void print_json(const StepQuestion& q, const Deployment& server, const BatchShap
               {"tokens", shape.tokens()},
               {"padded_tokens", server.pricer().plan().padded(own, q.prefill > 0)}};
   out.update(to_json(table));
+  if (q.batch > 0)
+    out["output_tokens_per_s"] = static_cast<double>(q.batch) * tokens_per_step(server) / table.total_s;
+  if (!server.speculation.decoder.plain()) {
+    out["speculation"] = Json::parse(to_json(server.speculation, draft_share_of(q, server, shape)).dump());
+  }
   std::printf("%s\n", out.dump(2).c_str());
 }
 
@@ -150,7 +182,9 @@ int step(const std::vector<std::string>& args) {
   RenderOptions how = render_options_for(STDOUT_FILENO);
   how.color = options.output().color_stdout();
   fmt::print("{}\n\n", heading(q, server, shape));
-  fmt::print("{}{}{}", render(table, server.device, how), rates(q, table.total_s), notes(q, server));
+  fmt::print("{}{}{}", render(table, server.device, how),
+             rates(q, tokens_per_step(server), table.total_s) + speculation(q, server, shape),
+             notes(q, server));
   for (const auto& warning : server.warnings) fmt::print(stderr, "warning: {}\n", warning);
   return 0;
 }
