@@ -8,6 +8,7 @@
 #include "ops/attention_mla.hpp"
 #include "ops/moe_layer.hpp"
 #include "ops/operator.hpp"
+#include "ops/residual_streams.hpp"
 #include "ops/state_mixer.hpp"
 
 namespace orrery {
@@ -88,6 +89,18 @@ struct NormParams {
   bool operator==(const NormParams&) const = default;
 };
 
+/// A matrix that each use of a shared block has for itself: A[in, rank] B[rank, out] on top of one of the
+/// block's (LoRA; Hu et al., 2021; Zamba2), or with rank 0 one W[in, out]. Widths of 0 are the hidden width.
+struct OwnMatrix {
+  std::int64_t in = 0, out = 0, rank = 0;
+
+  template <class Self, class V>
+  static void visit(Self& p, V&& v) {
+    v("in", p.in), v("out", p.out), v("rank", p.rank);
+  }
+  bool operator==(const OwnMatrix&) const = default;
+};
+
 /// `count` equal layers (block LayerPattern): mixers side by side on one input (one in most models, two in
 /// Hymba and Falcon-H1, none in a layer that is a feed-forward alone), then a feed-forward, if any.
 struct LayerKind {
@@ -95,13 +108,18 @@ struct LayerKind {
   Ffn ffn;
   NormParams norms;
   std::int64_t other_parameters = 0;  ///< beside those of the blocks (scales, adapters), never multiplied
-  std::int64_t copies = 0;            ///< sets of weights the `count` layers share; 0 = one each
+  ResidualParams residual;
+  std::int64_t copies = 0;     ///< sets of weights the `count` layers share; 0 = one each
+  std::vector<OwnMatrix> own;  ///< of each of them, whatever they share
+  /// Of a prompt chunk only its last token runs through: layers that read what others have cached (YOCO).
+  bool last_token = false;
   double depth = 1;  ///< share of the tokens that run through it (mixture of depths; block DepthPolicy)
   int count = 0;
 
   /// Equal but for the count.
   bool same_kind(const LayerKind& o) const {
     return mixers == o.mixers && ffn == o.ffn && norms == o.norms && copies == o.copies && depth == o.depth &&
+           residual == o.residual && own == o.own && last_token == o.last_token &&
            other_parameters == o.other_parameters;
   }
 };

@@ -90,13 +90,20 @@ class StackReader {
         kind.norms = reader(value, where).read<NormParams>();
       } else if (key == "other_parameters") {
         kind.other_parameters = number(value).get<std::int64_t>();
+      } else if (key == "residual") {
+        kind.residual = reader(value, where).read<ResidualParams>();
+      } else if (key == "own") {
+        read_own(value, where, kind);
+      } else if (key == "last_token") {
+        kind.last_token = leaves_.evaluate(value, false).get<bool>();
       } else if (key == "copies") {
         kind.copies = number(value).get<std::int64_t>();
       } else if (key == "depth") {
         kind.depth = number(value).get<double>();
       } else if (key != "when") {
-        throw ConfigError(fmt::format("{}: '{}' is no part of a layer", name, key),
-                          "parts: when, mixers, ffn, norms, other_parameters, copies, depth")
+        throw ConfigError(
+            fmt::format("{}: '{}' is no part of a layer", name, key),
+            "parts: when, mixers, ffn, norms, residual, other_parameters, copies, own, last_token, depth")
             .at(facts_.family().path);
       }
     }
@@ -119,6 +126,13 @@ class StackReader {
             .at(facts_.family().path);
       }
       kind.ffn = read_ffn(entry, leaves_.evaluate, leaves_.blame, model_.family + "." + where);
+    }
+  }
+
+  void read_own(const Json& entries, const std::string& where, LayerKind& kind) const {
+    for (const auto& [name, entry] : entries.items()) {
+      const BlockReader matrix = reader(entry, fmt::format("{}.{}", where, name));
+      if (matrix.applies()) kind.own.push_back(matrix.read<OwnMatrix>());
     }
   }
 

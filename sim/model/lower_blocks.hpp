@@ -18,8 +18,11 @@ ScaledOperators ffn_operators(const Ffn& ffn, std::int64_t hidden);
 /// The contexts a mixer's decode reads; empty for states.
 std::vector<KeyTerm> decode_terms(const Mixer& mixer);
 
-/// What a mixer keeps of a sequence on one rank; nothing when it reads another layer's keys and values.
-std::vector<KvGroup> kept_by(const Mixer& mixer, std::int64_t hidden, const LoweringContext& ctx);
+/// What a mixer keeps of a sequence of at most `longest` tokens on one rank; nothing when it reads another
+/// layer's keys and values. States whose number changes with the length (log-linear attention) are those of
+/// the length that has most.
+std::vector<KvGroup> kept_by(const Mixer& mixer, std::int64_t hidden, Tokens longest,
+                             const LoweringContext& ctx);
 
 /// Errors: ConfigError when tensor-parallel ranks cannot divide the block.
 bool divides(const Mixer& mixer, const Shard& shard);

@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <bit>
 #include <memory>
 
 #include "base/error.hpp"
 #include "model/lower_blocks.hpp"
 #include "ops/attention_index.hpp"
+#include "ops/chosen_tokens.hpp"
 #include "ops/collective.hpp"
 #include "ops/context_parallel.hpp"
 #include "ops/elementwise.hpp"
@@ -44,6 +46,21 @@ void add_projections(const AttentionParams& p, const UnitGroup& input, ScaledOpe
   out.push_back(linear("q_b_proj", {latent}, queries, TensorSplit::columns, p.qkv_bias));
 }
 
+/// What makes summaries and chooses among keys, before the attention that uses them.
+void add_index(const AttentionParams& p, std::int64_t input, ScaledOperators& out) {
+  const auto append = [&](ScaledOperators parts) {
+    for (auto& part : parts) out.push_back(std::move(part));
+  };
+  const auto& summaries = p.pattern.summaries;
+  const bool gated = summaries && summaries->form == SummaryForm::gated;
+  if (gated) append(summary_projections(*summaries, input, p.head_dim));
+  if (!p.pattern.select || p.pattern.select->index != KeyIndex::indexer) return;
+  append(index_projections(*p.pattern.select, input, p.query_latent));
+  if (gated && p.pattern.select->summaries) {
+    append(summary_projections(*summaries, input, p.pattern.select->index_dim));
+  }
+}
+
 /// The heads' outputs to the hidden width: one matrix, or groups of heads through a latent each.
 void add_output(const AttentionParams& p, const UnitGroup& hidden, ScaledOperators& out) {
   const UnitGroup heads{p.heads, p.values()};
@@ -80,6 +97,18 @@ void add_attention(const AttentionParams& p, std::span<const KeyCap> caps, Scale
   over_cache(std::make_shared<DecodeAttention>(sizes, caps), Phase::decode, decode);
 }
 
+/// Where each head chooses its tokens, they alone are projected: parts `first` to the last run on them.
+void run_on_chosen(const AttentionParams& p, std::size_t first, ScaledOperators& out) {
+  const auto& select = p.pattern.select;
+  if (!select || select->index != KeyIndex::router || !select->queries) return;
+  ScaledOperators parts(out.begin() + static_cast<std::ptrdiff_t>(first), out.end());
+  out.resize(first);
+  for (const auto& [op, scaling] : parts) {
+    out.push_back(placed(std::make_shared<ChosenTokens>(op, *select, Phase::prefill), prefill));
+    out.push_back(placed(std::make_shared<ChosenTokens>(op, *select, Phase::decode), decode));
+  }
+}
+
 ScaledOperators attention_operators(const AttentionParams& p, std::int64_t hidden_width,
                                     std::span<const KeyCap> caps) {
   const AttentionSizes& sizes = p;
@@ -87,14 +116,18 @@ ScaledOperators attention_operators(const AttentionParams& p, std::int64_t hidde
   ScaledOperators out;
   out.push_back(placed(std::make_shared<Quantise>(input, false, Producer::norm, Module::mixer)));
   add_projections(p, input, out);
+  run_on_chosen(p, out.size() - 1, out);
   if (p.qk_norm || p.qk_norm_whole) out.push_back(placed(std::make_shared<QkNorm>(sizes, p.qk_norm_whole)));
   out.push_back(placed(std::make_shared<RopeKvWrite>(sizes, p.rope, p.owns_kv)));
+  add_index(p, input.width(), out);
   if (p.sinks) out.push_back(placed(std::make_shared<OtherParameters>(p.heads)));
   add_attention(p, caps, out);
   if (p.gate) {
     out.push_back(placed(std::make_shared<Activation>(p.heads * p.values(), true, Module::mixer_output)));
   }
+  const std::size_t output = out.size();
   add_output(p, hidden, out);
+  run_on_chosen(p, output, out);
   out.push_back(placed(std::make_shared<AllReduce>("attn_all_reduce", hidden_width)));
   return out;
 }
@@ -142,7 +175,35 @@ std::vector<KeyTerm> decode_terms(const Mixer& mixer) {
   return {};
 }
 
-std::vector<KvGroup> kept_by(const Mixer& mixer, std::int64_t hidden, const LoweringContext& ctx) {
+namespace {
+/// The length up to `longest` at which most states are alive: a state per bit set in the number of chunks
+/// (Guo et al., Log-Linear Attention, 2025, section 3.1).
+Tokens fullest(const StateParams& p, Tokens longest) {
+  if (!p.levels) return 1;
+  const auto chunks = static_cast<std::uint64_t>(std::max<Tokens>(longest, 1) / p.chunk);
+  return std::max<Tokens>(1, static_cast<Tokens>(std::bit_floor(chunks + 1) - 1) * p.chunk);
+}
+
+/// States and the inputs of convolutions are of fixed size; a filter without a recurrent form keeps its
+/// inputs whole.
+void keep_states(const StateParams& p, std::int64_t hidden, Tokens longest, const LoweringContext& ctx,
+                 std::vector<KvGroup>& kept) {
+  const auto operators = state_operators(p, hidden);
+  const auto bytes = [&](Tokens n) {
+    double sum = 0;
+    for (const auto& [op, scaling] : operators) sum += op->state_bytes(n, ctx);
+    return sum;
+  };
+  const bool grows = p.rule == StateRule::lti && p.state == 0;
+  const double each = grows ? bytes(2) - bytes(1) : 0;
+  if (grows) kept.push_back({{}, each, 0, 1});
+  const double fixed = bytes(fullest(p, longest)) - each;
+  if (!grows || fixed > 0) kept.push_back({{}, 0, fixed, grows ? 0 : 1});
+}
+}  // namespace
+
+std::vector<KvGroup> kept_by(const Mixer& mixer, std::int64_t hidden, Tokens longest,
+                             const LoweringContext& ctx) {
   std::vector<KvGroup> kept;
   const auto keep = [&](const std::vector<KeyTerm>& terms, double bytes, double index_bytes) {
     for (const KeyTerm& term : terms) kept.push_back({term, bytes, 0, 1});
@@ -154,9 +215,7 @@ std::vector<KvGroup> kept_by(const Mixer& mixer, std::int64_t hidden, const Lowe
     const double index = l->pattern.select ? index_bytes_per_token(l->pattern, indexed_heads(*l), ctx) : 0;
     keep(l->pattern.resident_terms(), l->sizes.kv_bytes_per_token(ctx), index);
   } else {
-    double bytes = 0;
-    for (const auto& [op, scaling] : mixer_operators(mixer, hidden, {})) bytes += op->state_bytes(1, ctx);
-    kept.push_back({{}, 0, bytes, 1});
+    keep_states(std::get<StateParams>(mixer), hidden, longest, ctx, kept);
   }
   return kept;
 }

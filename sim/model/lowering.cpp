@@ -9,45 +9,82 @@
 #include "ops/collective.hpp"
 #include "ops/context_parallel.hpp"
 #include "ops/elementwise.hpp"
+#include "ops/linear.hpp"
 #include "ops/other_parameters.hpp"
 #include "ops/vocabulary.hpp"
 
 namespace orrery {
 
 void StepLowering::add(OperatorPtr op, Scaling scaling) {
-  parts_.push_back({std::move(op), scaling, repeat_, copies_, depth_, false});
+  // With one token of each chunk the tokens are the rows whose logits are computed.
+  if (last_token_ && scaling == Scaling::tokens) scaling = Scaling::logits;
+  parts_.push_back({std::move(op), scaling, repeat_, copies_, depth_, last_token_, false});
 }
+
+/// The matrices of each use, the first factor of a pair whole on every rank.
+void StepLowering::add_own(const OwnMatrix& m, std::int64_t hidden) {
+  const std::int64_t in = m.in > 0 ? m.in : hidden, out = m.out > 0 ? m.out : hidden;
+  const auto linear = [&](const char* role, std::int64_t from, UnitGroup to) {
+    add(std::make_shared<Linear>(role, std::vector{UnitGroup{1, from}}, std::vector{to}, TensorSplit::columns,
+                                 false, Module::mixer));
+  };
+  if (m.rank == 0) return linear("own_proj", in, {1, out});
+  linear("adapter_down", in, {1, m.rank});
+  linear("adapter_up", m.rank, {out, 1});
+}
+
+namespace {
+/// Width of what a layer's mixers read: attention may read more than the residual stream.
+std::int64_t input_width(const LayerKind& kind, std::int64_t hidden) {
+  const auto* attention = attention_of(kind);
+  return attention && attention->input > 0 ? attention->input : hidden;
+}
+}  // namespace
 
 void StepLowering::add_kind(const ModelSpec& model, const LayerKind& kind) {
   repeat_ = kind.count;
   copies_ = kind.copies > 0 ? std::min<double>(static_cast<double>(kind.copies), kind.count) : kind.count;
   depth_ = kind.depth;
+  last_token_ = kind.last_token;
   const auto& norms = kind.norms;
   const bool mixes = !kind.mixers.empty();
   const bool feeds = !std::holds_alternative<std::monostate>(kind.ffn);
-  int norms_made = 0;
-  const auto norm = [&](const char* role, bool residual, bool feeds_linear) {
-    add(std::make_shared<RmsNorm>(role, model.hidden, residual, feeds_linear));
-    ++norms_made;
+  std::int64_t normed = 0;
+  const auto norm = [&](const char* role, std::int64_t width, bool residual, bool feeds_linear) {
+    add(std::make_shared<RmsNorm>(role, width, residual, feeds_linear));
+    normed += width;
+  };
+  const auto read = [&](const char* role, std::int64_t width, bool first) {
+    if (!kind.residual.plain()) add(std::make_shared<ResidualRead>(kind.residual, model.hidden));
+    // What joins two inputs has no sum to make, and what mixes streams has made it.
+    const bool sum = width == model.hidden && kind.residual.streams <= 1;
+    if (norms.before > 0 && first) norm(role, width, sum, true);
+  };
+  const auto write = [&](const char* role) {
+    if (norms.after > 0) norm(role, model.hidden, false, false);
+    if (!kind.residual.plain()) add(std::make_shared<ResidualWrite>(kind.residual, model.hidden));
   };
   if (mixes) {
-    if (norms.before > 0) norm("input_norm", true, true);
+    read("input_norm", input_width(kind, model.hidden), true);
     for (const auto& mixer : kind.mixers) {
       for (auto& [op, scaling] : mixer_operators(mixer, model.hidden, model.caps())) add(op, scaling);
     }
-    if (norms.after > 0) norm("post_attn_norm", false, false);
+    write("post_attn_norm");
   }
   if (feeds) {
-    if (norms.before > 0 && !(norms.shared && mixes)) norm("post_norm", true, true);
+    read("post_norm", model.hidden, !(norms.shared && mixes));
     for (auto& [op, scaling] : ffn_operators(kind.ffn, model.hidden)) add(op, scaling);
-    if (norms.after > 0) norm("post_mlp_norm", false, false);
+    write("post_mlp_norm");
   }
-  const auto biases = norms.layer_norm ? norms_made * model.hidden : 0;
+  const auto biases = norms.layer_norm ? normed : 0;
   if (biases + kind.other_parameters > 0) {
     add(std::make_shared<OtherParameters>(biases + kind.other_parameters));
   }
+  copies_ = kind.count;
+  for (const OwnMatrix& matrix : kind.own) add_own(matrix, model.hidden);
   if (!parts_.empty()) parts_.back().layer_end = true;
   repeat_ = copies_ = depth_ = 1;
+  last_token_ = false;
 }
 
 StepLowering::StepLowering(const ModelSpec& model, const LoweringContext& ctx) : ctx_(ctx) {
@@ -94,12 +131,24 @@ BatchShape thinned(const BatchShape& batch, double depth) {
   if (batch.padded_tokens > 0) out.padded_tokens = part(batch.padded_tokens);
   return out;
 }
+
+/// The last token of each chunk and the decode set: the rows whose logits are computed.
+BatchShape last_tokens(const BatchShape& batch) {
+  BatchShape out = batch;
+  out.padded_tokens = 0;
+  for (auto& chunk : out.chunks) {
+    if (chunk.new_tokens > 0) chunk = {1, chunk.past + chunk.new_tokens - 1};
+  }
+  return out;
+}
 }  // namespace
 
 void StepLowering::lower(const Part& part, const BatchShape& batch, const LoweringContext& ctx,
                          KernelCalls& out) {
   const std::size_t first = out.size();
-  if (part.depth < 1) {
+  if (part.last_token) {
+    part.op->lower(last_tokens(batch), ctx, out);
+  } else if (part.depth < 1) {
     part.op->lower(thinned(batch, part.depth), ctx, out);
   } else {
     part.op->lower(batch, ctx, out);

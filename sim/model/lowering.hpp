@@ -41,14 +41,17 @@ class StepLowering {
     double repeat;  ///< kernel launches of this operator in a step
     double copies;  ///< sets of its weights
     double depth;   ///< share of the tokens that run through it
+    bool last_token;
     bool layer_end;
   };
   void add(OperatorPtr op, Scaling scaling = Scaling::tokens);
+  void add_own(const OwnMatrix& matrix, std::int64_t hidden);
   void add_kind(const ModelSpec& model, const LayerKind& kind);
   static void lower(const Part& part, const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out);
 
   LoweringContext ctx_;
   double repeat_ = 1, copies_ = 1, depth_ = 1;  ///< of the parts being added
+  bool last_token_ = false;
   double embedding_parameters_ = 0, head_parameters_ = 0;
   std::vector<Part> parts_;
 };

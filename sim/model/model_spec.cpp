@@ -45,7 +45,7 @@ std::vector<KvGroup> ModelSpec::kv_groups(const LoweringContext& ctx) const {
   std::vector<KvGroup> groups;
   for (const auto& kind : kinds) {
     for (const auto& mixer : kind.mixers) {
-      for (const KvGroup& kept : kept_by(mixer, hidden, ctx)) {
+      for (const KvGroup& kept : kept_by(mixer, hidden, max_model_len, ctx)) {
         const bool state = kept.bytes_per_token == 0;
         auto group = std::find_if(groups.begin(), groups.end(), [&](const KvGroup& g) {
           return (g.bytes_per_token == 0) == state && g.kept.cap == kept.kept.cap;

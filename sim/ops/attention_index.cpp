@@ -10,6 +10,7 @@
 #include "ops/elementwise.hpp"
 #include "ops/kernel_classes.hpp"
 #include "ops/linear.hpp"
+#include "ops/other_parameters.hpp"
 
 namespace orrery {
 
@@ -238,23 +239,47 @@ double KeyIndexing::state_bytes(Tokens context, const LoweringContext& ctx) cons
   return static_cast<double>(context) * index_bytes_per_token(pattern_, heads_, ctx);
 }
 
-std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> index_operators(const KeySelection& select,
-                                                                          std::int64_t hidden,
-                                                                          std::int64_t query_latent) {
+std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> index_projections(const KeySelection& select,
+                                                                            std::int64_t hidden,
+                                                                            std::int64_t query_latent) {
   using enum KernelClass::Scaling;
   const auto whole = [](std::int64_t width) { return std::vector<UnitGroup>{{1, width}}; };
   const auto linear = [&](std::string_view role, std::int64_t in, std::int64_t out) {
     return std::make_shared<Linear>(role, whole(in), whole(out), TensorSplit::columns, false, Module::mixer);
   };
+  const std::int64_t input = query_latent > 0 ? query_latent : hidden;
+  std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> out{
+      {linear("index_q_proj", input, select.index_heads * select.index_dim), tokens},
+      {linear("index_weights_proj", hidden, select.index_heads), tokens}};
+  if (!select.summaries) out.emplace_back(linear("index_k_proj", hidden, select.index_dim), tokens);
+  return out;
+}
+
+std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> summary_projections(const KeySummaries& summaries,
+                                                                              std::int64_t hidden,
+                                                                              std::int64_t dim) {
+  const std::int64_t parts = summaries.length > 0
+                                 ? (summaries.length + summaries.stride - 1) / summaries.stride
+                                 : 1;  // summaries that a token is part of
+  const std::vector<UnitGroup> input{{1, hidden}}, rows{{1, 2 * parts * dim}};
+  return {{std::make_shared<Linear>("summary_proj", input, rows, TensorSplit::columns, false, Module::mixer),
+           KernelClass::Scaling::tokens},
+          {std::make_shared<OtherParameters>(summaries.stride * parts * dim + dim),
+           KernelClass::Scaling::tokens}};
+}
+
+std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> index_operators(const KeySelection& select,
+                                                                          std::int64_t hidden,
+                                                                          std::int64_t query_latent) {
   AttentionPattern pattern;
   pattern.select = select;
   const IndexedHeads heads{static_cast<double>(select.index_heads), 1, static_cast<double>(select.index_dim)};
-  const std::int64_t input = query_latent > 0 ? query_latent : hidden;
-  return {{linear("index_q_proj", input, select.index_heads * select.index_dim), tokens},
-          {linear("index_k_proj", hidden, select.index_dim), tokens},
-          {linear("index_weights_proj", hidden, select.index_heads), tokens},
-          {std::make_shared<KeyIndexing>(pattern, heads, Phase::prefill), prefill},
-          {std::make_shared<KeyIndexing>(pattern, heads, Phase::decode), decode}};
+  auto out = index_projections(select, hidden, query_latent);
+  for (const Phase phase : {Phase::prefill, Phase::decode}) {
+    out.emplace_back(std::make_shared<KeyIndexing>(pattern, heads, phase),
+                     phase == Phase::prefill ? KernelClass::Scaling::prefill : KernelClass::Scaling::decode);
+  }
+  return out;
 }
 
 const Registration<KernelClasses> index_score_class{

@@ -53,6 +53,17 @@ class KeyIndexing final : public Operator {
   Phase phase_;
 };
 
+/// The projections of a learned indexer: queries from their latent (from the hidden state when `query_latent`
+/// is 0), a weight per head, and one key, unless it chooses among summaries. Whole on every rank.
+std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> index_projections(const KeySelection& select,
+                                                                            std::int64_t hidden,
+                                                                            std::int64_t query_latent);
+/// Those of gated summaries `dim` wide (SummaryForm::gated): a row and a gate for each summary a token is
+/// part of; a bias by position in it and a norm of the result. Whole on every rank.
+std::vector<std::pair<OperatorPtr, KernelClass::Scaling>> summary_projections(const KeySummaries& summaries,
+                                                                              std::int64_t hidden,
+                                                                              std::int64_t dim);
+
 /// All of a learned indexer beside latent attention (DeepSeek-V3.2, 2025, section 2.1): its projections of
 /// queries from their latent (from the hidden state when `query_latent` is 0), of one key and of a weight per
 /// head from the hidden state, its scores and the cache of its keys. Whole on every rank of a tensor-parallel

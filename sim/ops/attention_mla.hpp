@@ -47,6 +47,8 @@ struct LatentSizes {
   std::int64_t groups =
       1;  ///< latents that share out the heads (Zadouri et al., Grouped Latent Attention, 2025)
 
+  bool gate = false;  ///< a sigmoid gate from the input on the heads' outputs (Kimi-K3)
+
   template <class Self, class V>
   static void visit(Self& p, V&& v) {
     v("heads", p.heads);
@@ -56,6 +58,7 @@ struct LatentSizes {
     v("value", p.value);
     v("query_latent", p.query_latent);
     v("groups", p.groups);
+    v("gate", p.gate);
   }
   bool operator==(const LatentSizes&) const = default;
 

@@ -35,6 +35,10 @@ void add_projections(const LatentSizes& s, std::int64_t hidden, std::vector<Part
     tokens(std::make_shared<Linear>("kv_a_proj", input, std::vector{latents, whole(s.rope)},
                                     TensorSplit::columns, false, Module::mixer));
   }
+  if (s.gate) {
+    tokens(std::make_shared<Linear>("gate_proj", input, std::vector{UnitGroup{s.heads, s.value}},
+                                    TensorSplit::columns, false, Module::mixer));
+  }
   tokens(std::make_shared<RmsNorm>("kv_a_norm", s.latent, false, true));
   tokens(std::make_shared<MlaRopeKvWrite>(s));
 }
@@ -69,6 +73,10 @@ std::vector<Part> mla_operators(const LatentSizes& s, std::int64_t hidden, KeyCa
                    Scaling::decode);
   out.emplace_back(std::make_shared<MlaAbsorb>(s, Side::output), Scaling::decode);
   const UnitGroup heads{s.heads, s.value};
+  if (s.gate) {
+    out.emplace_back(std::make_shared<Activation>(heads.width(), true, Module::mixer_output),
+                     Scaling::tokens);
+  }
   out.emplace_back(std::make_shared<Quantise>(heads, true, Producer::attention, Module::mixer_output),
                    Scaling::tokens);
   out.emplace_back(std::make_shared<Linear>("o_proj", std::vector{heads}, std::vector{whole(hidden)},

@@ -20,8 +20,10 @@ std::span<const std::string_view> enum_names(Phase);
 
 /// How a summary is made of `length` tokens, each for K and for V: `weighted`, a weighted sum (pooling, a row
 /// of Linformer's E; 2 length d operations), or `mapped`, a matrix on all of them (a strided convolution of
-/// Compressive Transformer, NSA's phi; 2 length d^2).
-enum class SummaryForm : std::uint8_t { weighted, mapped };
+/// Compressive Transformer, NSA's phi; 2 length d^2). `gated`: of rows that serve as key and value at once,
+/// weighted number by number by a softmax over the tokens' gates; rows and gates are projected anew from the
+/// layer's input, for each summary a token is part of (DeepSeek-V4).
+enum class SummaryForm : std::uint8_t { weighted, mapped, gated };
 std::span<const std::string_view> enum_names(SummaryForm);
 
 /// Keys that each stand for several tokens, read beside the tokens' own.

@@ -14,7 +14,7 @@ std::span<const std::string_view> enum_names(Phase) {
 }
 
 std::span<const std::string_view> enum_names(SummaryForm) {
-  static constexpr std::array<std::string_view, 2> names{"weighted", "mapped"};
+  static constexpr std::array<std::string_view, 3> names{"weighted", "mapped", "gated"};
   return names;
 }
 

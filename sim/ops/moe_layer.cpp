@@ -99,6 +99,7 @@ class LayerBuilder {
     add<ExpertDispatch>(width, params_.experts, params_.mean_active());
     add<RoutedExperts>(params_, hidden_);
     add<ExpertCombine>(width, params_.experts, params_.mean_active());
+    if (params_.latent_norm) add_own<RmsNorm>(true, "latent_norm", width, false, true);
     add_latent("latent_up", width, hidden_);
   }
   void add_soft() {

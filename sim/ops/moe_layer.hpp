@@ -41,12 +41,13 @@ struct ExpertLoad {
 /// A feed-forward made of experts. Without routed experts (none, or a single one that every token chooses)
 /// it is a dense feed-forward.
 struct MoeParams {
-  int experts = 0;          ///< routed experts
-  int active = 0;           ///< of them each token chooses (top_k)
-  std::int64_t width = 0;   ///< of one expert
-  bool gated = true;        ///< three matrices per expert; else two
-  bool bias = false;        ///< on the experts' matrices (gpt-oss)
-  std::int64_t latent = 0;  ///< width that experts read and write, projected from and to hidden; 0 = hidden
+  int experts = 0;           ///< routed experts
+  int active = 0;            ///< of them each token chooses (top_k)
+  std::int64_t width = 0;    ///< of one expert
+  bool gated = true;         ///< three matrices per expert; else two
+  bool bias = false;         ///< on the experts' matrices (gpt-oss)
+  std::int64_t latent = 0;   ///< width that experts read and write, projected from and to hidden; 0 = hidden
+  bool latent_norm = false;  ///< the experts' sum is normed before it leaves that width (Kimi-K3)
   /// Shares of tokens that choose 0, 1, 2, ... experts, where their number varies. Empty = all choose
   /// `active`.
   std::vector<double> active_shares;
@@ -73,6 +74,7 @@ struct MoeParams {
   static void visit(Self& p, V&& v) {
     v("experts", p.experts), v("active", p.active), v("width", p.width), v("gated", p.gated);
     v("bias", p.bias), v("latent", p.latent), v("active_shares", p.active_shares);
+    v("latent_norm", p.latent_norm);
     v("shared_experts", p.shared_experts), v("shared_width", p.shared_width);
     v("shared_gate", p.shared_gate), v("zero_experts", p.zero_experts), v("zero_share", p.zero_share);
     v("router", p.router), v("router_bias", p.router_bias), v("groups", p.groups);

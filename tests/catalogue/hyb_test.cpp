@@ -112,9 +112,18 @@ TEST_CASE("HYB-03 does a decoder-decoder keep one layer's keys and values, and s
   self.pattern.resize(13);
   self.kinds.front().count = 13;
   REQUIRE(yoco.pattern[12] == 0);
+  ModelSpec everywhere = yoco;
+  for (auto& kind : everywhere.kinds) kind.last_token = false;
   const double half = total(lowered(self, prompt(1024)), &Work::tensor_flops);
-  const double whole = total(lowered(yoco, prompt(1024)), &Work::tensor_flops);
+  const double whole = total(lowered(everywhere, prompt(1024)), &Work::tensor_flops);
   CHECK(half / whole == Approx(0.5).margin(0.03));
+  // An engine computes the layer that writes the cache too, and one token of the other twelve.
+  const double computed = total(lowered(yoco, prompt(1024)), &Work::tensor_flops);
+  CHECK(computed / whole == Approx(14.0 / 26).margin(0.03));
+  CHECK(computed > half);
+  // Decoding runs through all of them.
+  CHECK(total(lowered(yoco, step(yoco, 1000)), &Work::tensor_flops) ==
+        total(lowered(everywhere, step(yoco, 1000)), &Work::tensor_flops));
 }
 
 TEST_CASE("HYB-04 is a shared block stored once and read at each use?") {
@@ -125,10 +134,19 @@ TEST_CASE("HYB-04 is a shared block stored once and read at each use?") {
   const double separate = model.weight_bytes({});
   const double read = total(lowered(model, step(model, 1)), &Work::weight_bytes);
   model.kinds.front().copies = 1;
-  // q, k, v from two streams of 2560, o back to one; the norm before them.
-  const double block = 2.0 * (5120 * 3 * 5120 + 5120 * 2560 + 2560);
+  // q, k, v from two streams of 2560, o back to one; the norm of both before them.
+  const double block = 2.0 * (5120 * 3 * 5120 + 5120 * 2560 + 5120);
   CHECK(separate - model.weight_bytes({}) == Approx((uses - 1) * block));
   CHECK(total(lowered(model, step(model, 1)), &Work::weight_bytes) == read);
+
+  // Zamba2-2.7B: two blocks used nine times; adapters and projections are each use's own.
+  const ModelSpec zamba = load_model("zamba2-2.7b");
+  ModelSpec unshared = zamba;
+  for (auto& kind : unshared.kinds) kind.copies = 0;
+  const double whole = 2.0 * (5120 * 3 * 5120 + 5120 * 2560 + 5120 + 3.0 * 2560 * 10240 + 2560);
+  CHECK(unshared.weight_bytes({}) - zamba.weight_bytes({}) == Approx((9 - 2) * whole));
+  CHECK(total(lowered(zamba, step(zamba, 1)), &Work::weight_bytes) ==
+        total(lowered(unshared, step(zamba, 1)), &Work::weight_bytes));
 }
 
 TEST_CASE("HYB-05 is the step time continuous where attention hands over to a state?") {

@@ -1,4 +1,6 @@
 #include "catalogue/attention_support.hpp"
+#include "catalogue/method.hpp"
+#include "model/model_spec.hpp"
 #include "ops/attention_index.hpp"
 #include "ops/linear.hpp"
 
@@ -61,6 +63,21 @@ TEST_CASE("SPA-19 does a head that chooses k tokens cost k^2 and n, and keep k?"
     CHECK(total(calls, "attention_index").tensor_flops == 2 * heads * d(n) * 512);
     CHECK(kept_share(sizes, n) == k / d(n));
   }
+  // Each head projects its k tokens to queries, keys and values, and their outputs back.
+  ModelSpec model;
+  model.hidden = 512, model.vocab = 1000, model.max_model_len = 1 << 20;
+  LayerKind kind;
+  kind.mixers = {block_of<AttentionParams>("SPA-19", "attention")}, kind.count = 1;
+  model.kinds = {kind}, model.pattern = {0};
+  BatchShape batch;
+  batch.chunks = {{8192, 0}};
+  KernelCalls calls;
+  model.lower(batch, {}, calls);
+  double projected = 0;
+  for (const auto& call : calls) {
+    if (call.role == "qkv_proj" || call.role == "o_proj") projected += call.work.tensor_flops;
+  }
+  CHECK(projected == 2 * k * 4 * 512 * heads * 64);
 }
 
 TEST_CASE("SPA-22 do light and heavy branches cost light plus the fraction of heavy?") {

@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
+#include "model/config_import.hpp"
 #include "ops/kernel_classes.hpp"
 
 using namespace orrery;
@@ -185,4 +186,61 @@ TEST_CASE("are splits that do not divide the model refused with those that do?")
           "tensor-parallel ranks");
     CHECK(e.hint() == "valid sizes: 1, 2, 4, 8, 16, 32");
   }
+}
+
+TEST_CASE("does a sequence keep what a filter or levels of states need at its length?") {
+  // Hyena has no recurrent form: its inputs stay, two bytes per channel and token.
+  StateParams filter;
+  filter.rule = StateRule::lti, filter.channels = 1024, filter.output = OutputGate::product;
+  // Log-linear attention: a state per bit set in the number of chunks of 64, beside the one being filled.
+  StateParams levels;
+  levels.rule = StateRule::ssd, levels.heads = 8, levels.key_heads = 1;
+  levels.key_dim = 128, levels.value_dim = 64, levels.levels = true;
+  const auto model = [](const StateParams& mixer) {
+    ModelSpec m;
+    m.hidden = 1024, m.vocab = 1000, m.max_model_len = 64 * 1000;
+    LayerKind kind;
+    kind.mixers = {mixer}, kind.count = 3;
+    m.kinds = {kind}, m.pattern = {0, 0, 0};
+    return m;
+  };
+  CHECK(model(filter).kv_bytes_per_token({}) == 3 * 1024 * 2);
+  CHECK(model(filter).sequence_bytes(500, {}) == 3 * 500 * 1024 * 2);
+  // Of 0 to 1000 chunks 511 has most bits: nine.
+  CHECK(model(levels).sequence_bytes(500, {}) == 3 * 10 * 8 * 128.0 * 64 * 4);
+  CHECK(model(levels).kv_bytes_per_token({}) == 0);
+}
+
+TEST_CASE("what do residual streams, compressors and their indexer cost a token of DeepSeek-V4?") {
+  ModelSpec v4 = import_config(
+      JsonDocument::parse(R"({"architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4",
+    "hidden_size": 4096, "num_hidden_layers": 3, "num_attention_heads": 64, "head_dim": 512, "sliding_window": 128,
+    "q_lora_rank": 1024, "o_groups": 8, "o_lora_rank": 1024, "compress_ratios": [0, 4, 128], "index_n_heads": 64,
+    "index_head_dim": 128, "index_topk": 512, "hc_mult": 4, "n_routed_experts": 8, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 2048, "n_shared_experts": 1, "vocab_size": 1000, "max_position_embeddings": 65536,
+    "torch_dtype": "bfloat16"})",
+                          "config.json"),
+      "v4");
+  BatchShape batch;
+  batch.chunks = {{4096, 0}};
+  KernelCalls calls;
+  v4.lower(batch, {}, calls);
+  double summaries = 0, index = 0, moved = 0, mixing = 0;
+  for (const auto& call : calls) {
+    if (call.role == "summary_proj") summaries += call.repeat * call.work.tensor_flops;
+    if (call.role == "index_q_proj" || call.role == "index_weights_proj")
+      index += call.repeat * call.work.tensor_flops;
+    if (call.role == "residual_read" || call.role == "residual_write") {
+      mixing += call.repeat * call.work.vector_flops;
+      moved += call.repeat * (call.work.hbm_read_bytes + call.work.hbm_write_bytes - call.work.weight_bytes);
+    }
+  }
+  // Rows and gates of 512 for two summaries of 4 and one of 128, and of 128 for the indexer's two of 4.
+  CHECK(summaries == 2.0 * 4096 * 4096 * (2 * 2 * 512 + 2 * 512 + 2 * 2 * 128));
+  CHECK(index == 2.0 * 4096 * (1024 * 64 * 128 + 4096 * 64));
+  // Twice in each of three layers: four streams read, mapped to 24 coefficients and mixed; then rewritten.
+  const double d = 4096, streams = 4 * d;
+  CHECK(mixing == 6 * 4096 * (2 * streams * 24 + 4 * streams + 2 * 5 * streams));
+  const double elements = streams + d + streams + d + streams;
+  CHECK(moved == 6 * 4096 * (2 * elements + 4 * (24 + 20)));
 }
