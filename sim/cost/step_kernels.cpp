@@ -20,7 +20,14 @@ void StepKernels::lower(const BatchShape& batch, KernelClass::Scaling only, Kern
   const std::size_t first = out.size();
   if (input_ && only == KernelClass::Scaling::tokens) input_->lower(batch, context_, out);
   lowering_.lower(batch, only, out);
-  if (only == KernelClass::Scaling::tokens) choose_collectives(out, first);
+  if (only == KernelClass::Scaling::tokens || only == KernelClass::Scaling::logits)
+    choose_collectives(out, first);
+}
+
+void StepKernels::lower(const EncoderParams& encoder, std::span<const Image> images, KernelCalls& out) const {
+  const std::size_t first = out.size();
+  encoder.lower(images, context_, out);
+  choose_collectives(out, first);
 }
 
 void StepKernels::lower(const BatchShape& batch, KernelCalls& out) const {

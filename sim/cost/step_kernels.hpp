@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,9 @@ class StepKernels {
   void lower(const BatchShape& batch, KernelCalls& out) const;
   /// Appends those that run on the tokens of all data-parallel ranks.
   void lower_pooled(const BatchShape& batch, KernelCalls& out) const { lowering_.lower_pooled(batch, out); }
+
+  /// Appends those of an encoder's forward over a batch of images.
+  void lower(const EncoderParams& encoder, std::span<const Image> images, KernelCalls& out) const;
 
   /// Time of one execution, without factors.
   KernelTime price(const KernelCall& call) const { return cost_->price(call); }

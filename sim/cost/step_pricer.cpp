@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
+#include "cost/step_encoder.hpp"
 #include "cost/step_lanes.hpp"
 #include "cost/step_pass.hpp"
 #include "ops/context_parallel.hpp"
@@ -50,7 +52,8 @@ std::vector<StepPass> passes_of(StepModel& target, StepModel* draft, const Model
 }  // namespace
 
 struct StepPricer::Impl {
-  Impl(ModelSpec m, Shard s, DeviceProfile d, Topology t, KernelPlan p, KernelCostModelPtr cost, Drafting how)
+  Impl(ModelSpec m, Shard s, DeviceProfile d, Topology t, KernelPlan p, KernelCostModelPtr cost, Drafting how,
+       Image size)
       : model(std::move(m)),
         shard(s),
         device(std::move(d)),
@@ -59,7 +62,9 @@ struct StepPricer::Impl {
         draft_plan(plan),
         drafting(std::move(how)),
         host(plan, drafting),
+        image(size),
         target(model, shard, plan, cost, 0) {
+    if (model.encoder && image.width > 0) encoder.emplace(target.kernels, *model.encoder, image, plan);
     if (drafting.model && drafting.passes > 0) {
       if (drafting.precision) draft_plan.precision = *drafting.precision;
       draft = std::make_unique<StepModel>(*drafting.model, shard, draft_plan, std::move(cost),
@@ -83,16 +88,19 @@ struct StepPricer::Impl {
   KernelPlan plan, draft_plan;
   Drafting drafting;
   HostTime host;
+  Image image;
   StepModel target;
+  std::optional<EncoderTable> encoder;
+  ClassAccount encoded;
   std::unique_ptr<StepModel> draft;
   std::vector<StepPass> passes;
   double host_ps = 0, draft_ps = 0;
 };
 
 StepPricer::StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topology topology, KernelPlan plan,
-                       KernelCostModelPtr cost, Drafting drafting)
+                       KernelCostModelPtr cost, Drafting drafting, Image image)
     : impl_(std::make_unique<Impl>(std::move(model), shard, std::move(device), std::move(topology),
-                                   std::move(plan), std::move(cost), std::move(drafting))) {}
+                                   std::move(plan), std::move(cost), std::move(drafting), image)) {}
 StepPricer::~StepPricer() = default;
 StepPricer::StepPricer(StepPricer&&) noexcept = default;
 
@@ -129,6 +137,7 @@ Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks,
   Impl& p = *impl_;
   std::int64_t device = 0;
   for (std::size_t i = 0; i < p.passes.size(); ++i) device += p.passes[i].mixed(set, chunks, peers.passes[i]);
+  if (p.encoder) device += p.encoder->ps(chunks);
   const std::int64_t scheduled = set.seqs + static_cast<std::int64_t>(chunks.size());
   return Ps(p.host.step(device, scheduled, true));
 }
@@ -149,12 +158,14 @@ void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChun
   std::array<double, 3> kernels{};
   for (std::size_t i = 0; i < impl_->passes.size(); ++i)
     kernels[i] = impl_->passes[i].account_mixed(set, chunks, peers.passes[i]);
+  if (impl_->encoder) kernels[0] += impl_->encoder->account(chunks, impl_->encoded);
   impl_->count(static_cast<double>(total.value), kernels);
 }
 
 TimeShares StepPricer::shares() const {
   ClassAccount all;
   for (const StepPass& pass : impl_->passes) pass.add_to(all);
+  all.add(impl_->encoded);
   const auto add_tables = [&](const StepModel& m) {
     m.tokens.account(all), m.pooled.account(all), m.rows.account(all);
   };
@@ -199,11 +210,28 @@ Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanat
   return Seconds(path.seconds()) + to_seconds(between);
 }
 
+/// Adds the calls of the encoder; returns its device time.
+Seconds explain_encoder(const EncoderTable& encoder, const StepKernels& kernels, std::int64_t images,
+                        StepExplanation& out) {
+  KernelCalls calls;
+  encoder.lower(images, calls);
+  Seconds sum = to_seconds(Ps(encoder.between_ps()));
+  for (const KernelCall& call : calls) {
+    const KernelTime time = kernels.price(call);
+    const Seconds total = time.time * (call.repeat * kernels.factor(call));
+    out.calls.push_back({call, time, total});
+    sum += total;
+  }
+  return sum;
+}
+
 }  // namespace
 
 StepExplanation StepPricer::explain(const BatchShape& batch) const {
   const Impl& p = *impl_;
   StepExplanation out;
+  if (const std::int64_t images = images_of(batch.chunks); p.encoder && images > 0)
+    out.device += explain_encoder(*p.encoder, p.target.kernels, images, out);
   for (const StepPass& pass : p.passes) out.device += explain_pass(pass, batch, out);
   const std::int64_t scheduled = batch.decode_seqs + static_cast<std::int64_t>(batch.chunks.size());
   out.total = to_seconds(Ps(p.host.step(to_ps(out.device).value, scheduled, !batch.chunks.empty())));
@@ -228,6 +256,12 @@ const KernelCostModel& StepPricer::cost() const {
 }
 const Drafting& StepPricer::drafting() const {
   return impl_->drafting;
+}
+Image StepPricer::image() const {
+  return impl_->image;
+}
+Tokens StepPricer::image_tokens() const {
+  return impl_->encoder ? impl_->encoder->tokens_each() : 0;
 }
 
 }  // namespace orrery

@@ -48,13 +48,14 @@ struct StepExplanation {
 
 /// The price of engine steps of one (model, split, device, topology, plan): tables over tokens and logit
 /// rows, and per decode-set size a piecewise affine function of context with integer picosecond coefficients,
-/// filled on first use. With speculation a step also verifies and drafts (Drafting). Not thread-safe (it
+/// filled on first use. With speculation a step also verifies and drafts (Drafting). Where the model has an
+/// encoder and `image` a size, chunks bring the encoder's work for their images. Not thread-safe (it
 /// fills its tables); one per replica group and thread. Prices depend on their arguments alone, never on the
 /// order of calls.
 class StepPricer {
  public:
   StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topology topology, KernelPlan plan,
-             KernelCostModelPtr cost, Drafting drafting = {});
+             KernelCostModelPtr cost, Drafting drafting = {}, Image image = {});
   ~StepPricer();
   StepPricer(StepPricer&&) noexcept;
 
@@ -86,6 +87,9 @@ class StepPricer {
   const KernelPlan& plan() const;
   const KernelCostModel& cost() const;
   const Drafting& drafting() const;
+  Image image() const;
+  /// Tokens of an image; 0 where images bring no work.
+  Tokens image_tokens() const;
 
  private:
   struct Impl;

@@ -135,7 +135,12 @@ AffinePrice EngineCore::price(const StepPeers& peers) {
     return price;
   }
   chunks_.clear();
-  for (const auto& chunk : current_.chunks) chunks_.push_back(chunk.tokens);
+  for (const auto& chunk : current_.chunks) {
+    const Request& request = scheduler_->sequence(chunk.seq).request;
+    chunks_.push_back(chunk.tokens);
+    chunks_.back().images =
+        images_begun(request.images, request.prompt_tokens, pricer_->image_tokens(), chunk.tokens);
+  }
   return {pricer_->mixed(current_.decode, chunks_, peers), Ps(0), 1};
 }
 

@@ -152,4 +152,12 @@ void EncoderParams::lower(std::span<const Image> images, const LoweringContext& 
   }
 }
 
+std::int64_t images_begun(std::int64_t images, Tokens prompt, Tokens tokens_each, const PrefillChunk& chunk) {
+  if (images == 0 || tokens_each == 0) return 0;
+  // A trace's images may have had fewer tokens than this model makes of them.
+  const Tokens each = std::clamp<Tokens>(prompt / images, 1, tokens_each);
+  const auto begun = [&](Tokens n) { return std::min<std::int64_t>(images, (n + each - 1) / each); };
+  return begun(chunk.past + chunk.new_tokens) - begun(chunk.past);
+}
+
 }  // namespace orrery

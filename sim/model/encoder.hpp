@@ -80,4 +80,9 @@ struct EncoderParams {
   std::int64_t grid_tokens(Image size) const;
 };
 
+/// How many of a request's `images` have their first token in a chunk of its prompt, which begins with them,
+/// `tokens_each` long: an engine encodes them before it (vLLM v1, core/sched/scheduler.py,
+/// _try_schedule_encoder_inputs). What a prefix cache holds is not encoded again.
+std::int64_t images_begun(std::int64_t images, Tokens prompt, Tokens tokens_each, const PrefillChunk& chunk);
+
 }  // namespace orrery

@@ -11,6 +11,7 @@ namespace orrery {
 struct PrefillChunk {
   Tokens new_tokens = 0;
   Tokens past = 0;
+  std::int64_t images = 0;  ///< whose encoder runs before this chunk
 };
 
 /// The shape of one step: a decode set known only through aggregates, and prefill chunks.

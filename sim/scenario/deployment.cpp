@@ -188,6 +188,24 @@ KernelPlan choose_plan(const Scenario& s, const Deployment& d) {
 
 }  // namespace
 
+namespace {
+Image image_of(const WorkloadSpec& workload) {
+  return {workload.image_width, workload.image_height};
+}
+}  // namespace
+
+WorkloadSpec workload_for(const Scenario& scenario, const ModelSpec& model) {
+  WorkloadSpec workload = scenario.workload;
+  if (workload.images_per_request == 0) return workload;
+  if (!model.encoder) {
+    throw ConfigError(fmt::format("images-per-request: {} has no encoder of images (found {})", model.name,
+                                  workload.images_per_request),
+                      "valid: 0, or a model with one, such as qwen2.5-vl-7b", ExitCode::usage);
+  }
+  workload.image_tokens = static_cast<std::int32_t>(model.encoder->tokens(image_of(workload)));
+  return workload;
+}
+
 Deployment deploy(const Scenario& s) {
   if (s.model.empty()) {
     throw ConfigError("no model is given", "-m llama-3.1-8b (orrery models list)", ExitCode::usage);
@@ -226,7 +244,7 @@ Deployment deploy(const Scenario& s) {
   replica.kv = d.engine.kv_config(d.settings, d.kv);
   replica.front_end = d.engine.front_end();
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
-                                                d.speculation.drafting);
+                                                d.speculation.drafting, image_of(s.workload));
   replica.engine_cores = parallelism.engine_cores;
   d.cluster.replicas.assign(static_cast<std::size_t>(parallelism.replicas), replica);
   d.cluster.router = choose_router(s.router);

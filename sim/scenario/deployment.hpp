@@ -34,6 +34,10 @@ struct Deployment {
 /// engine would. Errors: ConfigError, with exit code `infeasible` when the model does not fit.
 Deployment deploy(const Scenario& scenario);
 
+/// The scenario's workload as the model sees it: images become tokens. Errors: ConfigError for images that
+/// the model has no encoder for.
+WorkloadSpec workload_for(const Scenario& scenario, const ModelSpec& model);
+
 /// One value of the resolved configuration.
 struct ResolvedValue {
   std::string name, section;

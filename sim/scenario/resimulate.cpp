@@ -66,7 +66,7 @@ Summary run_perturbed(const Deployment& d, const Scenario& scenario, const Pertu
   ClusterConfig cluster = d.cluster;
   cluster.seed = scenario.seed;
   const auto pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan,
-                                                   d.cost, d.pricer().drafting());
+                                                   d.cost, d.pricer().drafting(), d.pricer().image());
   for (auto& replica : cluster.replicas) replica.pricer = pricer;
   MetricsOptions options;
   options.percentiles = {99};
@@ -74,7 +74,7 @@ Summary run_perturbed(const Deployment& d, const Scenario& scenario, const Pertu
   options.replicas = d.replicas();
   Metrics metrics(options);
   Observer* observers[] = {&metrics};
-  const auto source = make_source(scenario.workload, scenario.seed);
+  const auto source = make_source(workload_for(scenario, d.model), scenario.seed);
   simulate(cluster, *source, observers);
   return metrics.summary({});
 }

@@ -179,7 +179,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   cluster.stop = options.stop;
   cluster.seed = scenario.seed;
   for (ReplicaConfig& replica : cluster.replicas) replica.scheduler.seed = scenario.seed;
-  const RequestSourcePtr source = make_source(scenario.workload, scenario.seed);
+  const RequestSourcePtr source = make_source(workload_for(scenario, d.model), scenario.seed);
   std::unique_ptr<RunDirectory> directory;
   if (!options.out.empty()) directory = std::make_unique<RunDirectory>(options.out);
   Recorders recorders(scenario, options, d, source->total());

@@ -165,6 +165,29 @@ Json show_prefix(const Scenario& s) {
                      p.question_tokens, p.block_tokens);
 }
 
+/// `1024x768`: width and height in pixels.
+void set_image_size(Scenario& s, const std::string& text) {
+  const auto cross = text.find('x');
+  if (cross == std::string::npos)
+    throw ConfigError("expected width x height in pixels, as 1024x768, found '" + text + "'");
+  const auto pixels = [](const std::string& side) {
+    return static_cast<std::int32_t>(parse_integer(side, 1, 1 << 16));
+  };
+  s.workload.image_width = pixels(text.substr(0, cross));
+  s.workload.image_height = pixels(text.substr(cross + 1));
+}
+
+void add_image_settings(std::vector<Setting>& out) {
+  out.push_back(bind_setting(std::string("workload"), std::string("workload"),
+                             std::string("images_per_request"), "N",
+                             "images in front of each prompt, their tokens on top of its text",
+                             ORRERY_MEMBER(workload.images_per_request), ValueRange{0, 10000}));
+  out.push_back({"image_size", "workload", "workload", "", "WxH", "pixels of every image (default 1024x1024)",
+                 set_image_size, [](const Scenario& s) {
+                   return fmt::format("{}x{}", s.workload.image_width, s.workload.image_height);
+                 }});
+}
+
 void add_trace_settings(std::vector<Setting>& out) {
   const auto add = [&](auto... rest) {
     out.push_back(bind_setting(std::string("workload"), std::string("workload"), rest...));
@@ -250,6 +273,7 @@ void add_synthetic_settings(std::vector<Setting>& out) {
 
 void add_workload_settings(std::vector<Setting>& out) {
   add_trace_settings(out);
+  add_image_settings(out);
   add_synthetic_settings(out);
   const auto add = [&](auto... rest) {
     out.push_back(bind_setting(std::string("workload"), std::string("clients"), rest...));

@@ -25,6 +25,7 @@ struct Request {
   Ps arrival{0};
   std::int32_t prompt_tokens = 0;
   std::int32_t output_tokens = 0;
+  std::int32_t images = 0;  ///< at the prompt's beginning, their tokens included in prompt_tokens
   std::shared_ptr<const PrefixKeys> prefix;  ///< null = nothing shared
   std::int32_t client = -1;                  ///< user or tenant; -1 = unknown
   std::int32_t priority = 0;                 ///< lower is served first under the priority policy

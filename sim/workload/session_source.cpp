@@ -34,7 +34,7 @@ class SessionSource : public RequestSource {
     ready_.pop();
     const TraceRow& row = all_[turn.row];
     out = Request{given_++,   turn.at,    row.prompt_tokens, row.output_tokens,
-                  row.prefix, row.client, row.priority};
+                  row.images, row.prefix, row.client,        row.priority};
     --left_;
     return true;
   }

@@ -29,6 +29,7 @@ void check(const WorkloadSpec& s) {
   require(s.request_rate > 0, "request-rate", s.request_rate, "a positive number of requests/s or inf");
   require(s.burstiness > 0 && std::isfinite(s.burstiness), "burstiness", s.burstiness, "a positive number");
   require(s.max_concurrency >= 0, "max-concurrency", double(s.max_concurrency), "a positive integer");
+  require(s.images_per_request >= 0, "images-per-request", s.images_per_request, "0 or more");
   require(wait(s.client_delay_s), "client delay", s.client_delay_s, "0 to 1,000,000 seconds");
   require(wait(s.think_time_s), "think time", s.think_time_s, "0 to 1,000,000 seconds");
   require(s.think_time_cv >= 0 && s.think_time_cv <= 100, "think time CV", s.think_time_cv,
@@ -46,6 +47,32 @@ Enum parse_name(const std::string& what, const std::string& text, const std::vec
   }
   throw ConfigError("unknown " + what + " '" + text + "'", suggestion(text, names), ExitCode::usage);
 }
+
+/// Puts images in front of each prompt.
+class WithImages final : public RequestSource {
+ public:
+  WithImages(RequestSourcePtr text, std::int32_t images, std::int32_t tokens_each)
+      : text_(std::move(text)), images_(images), tokens_(std::int64_t{images} * tokens_each) {}
+  bool next(Request& out) override {
+    if (!text_->next(out)) return false;
+    out.images = images_;
+    const std::int64_t tokens = out.prompt_tokens + tokens_;
+    constexpr auto most = std::numeric_limits<std::int32_t>::max();
+    require(tokens <= most, "images-per-request", double(images_), "prompts below 2,147,483,648 tokens");
+    out.prompt_tokens = static_cast<std::int32_t>(tokens);
+    out.prefix = nullptr;  // what repeats begins behind the images, which do not
+    return true;
+  }
+  void completed(const Request& request, Ps now) override { text_->completed(request, now); }
+  bool closed_loop() const override { return text_->closed_loop(); }
+  std::int64_t total() const override { return text_->total(); }
+  std::vector<std::string> notes() const override { return text_->notes(); }
+
+ private:
+  RequestSourcePtr text_;
+  std::int32_t images_;
+  std::int64_t tokens_;
+};
 
 }  // namespace
 
@@ -75,6 +102,9 @@ RequestSourcePtr make_source(const WorkloadSpec& asked, std::uint64_t seed) {
     source = make_synthetic_source(spec, seed);
   } else {
     source = make_trace_source(spec, ByteSource::file(spec.trace), seed);
+  }
+  if (spec.images_per_request > 0) {
+    source = std::make_unique<WithImages>(std::move(source), spec.images_per_request, spec.image_tokens);
   }
   if (spec.max_concurrency > 0) source = limit_concurrency(std::move(source), spec, seed);
   return source;

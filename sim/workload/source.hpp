@@ -123,6 +123,11 @@ struct WorkloadSpec {
   LengthSpec input, output;  ///< `distribution` set: instead of random_*
   SharedPrefixSpec prefix;
 
+  // Images in front of every prompt, for models with an encoder; without them a trace's own are kept.
+  std::int32_t images_per_request = 0;
+  std::int32_t image_width = 1024, image_height = 1024;  ///< pixels, of every image of a run
+  std::int32_t image_tokens = 0;  ///< that one becomes; they come on top of the text. Known by the model.
+
   // Closed loop: at most this many requests in the system, on top of any source; 0 = open loop.
   std::int64_t max_concurrency = 0;
   double client_delay_s = 0;  ///< between an answer's last token and the client's next request

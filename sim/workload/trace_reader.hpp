@@ -25,6 +25,7 @@ struct TraceRow {
   std::int64_t delay_ns = kNoTime;  ///< after the answer to the client's previous row, instead of a time
   std::int32_t prompt_tokens = 0;
   std::int32_t output_tokens = 0;
+  std::int32_t images = 0;  ///< their tokens are among prompt_tokens
   std::int32_t client = -1;
   std::int32_t priority = 0;
   std::shared_ptr<const PrefixKeys> prefix;

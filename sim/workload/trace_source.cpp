@@ -45,6 +45,7 @@ class TraceSource : public RequestSource {
     out.id = given_++;
     out.prompt_tokens = row_.prompt_tokens;
     out.output_tokens = row_.output_tokens;
+    out.images = row_.images;
     out.client = row_.client;
     out.priority = row_.priority;
     out.prefix = pass_ == 0 ? std::move(row_.prefix) : renamed_prefix();

@@ -3,6 +3,8 @@
 #include <array>
 
 #include "catalogue/method.hpp"
+#include "cost/roofline.hpp"
+#include "cost/step_pricer.hpp"
 #include "model/encoder.hpp"
 #include "model/model_spec.hpp"
 
@@ -76,4 +78,55 @@ TEST_CASE("MM-04 how many tokens does an image become, and what does that cost?"
   const double expected = 24 * (2 * positions * 12 * hidden * hidden + 4 * hidden * positions * positions) +
                           2 * positions * 588 * hidden + 2 * 576 * (hidden * 4096 + 4096.0 * 4096);
   CHECK(forward(encoder, {336, 336}).matrix == Approx(expected).epsilon(1e-6));
+}
+
+TEST_CASE("MM-04 does an image cost its encoder before the prompt's first chunk, and nothing after?") {
+  // At the roofline of an A100: CLIP's products (by hand above) at 312 TFLOP/s, and the bytes between them.
+  const DeviceProfile device = load_device("a100-sxm-80g");
+  const auto ideal = std::make_shared<RooflineModel>(device, Topology{}, AnalyticEfficiency::ideal());
+  const auto pricer = [&](Image image) {
+    return StepPricer(load_model("llava-1.5-7b"), {}, device, topology_for(device), {}, ideal, {}, image);
+  };
+  StepPricer seeing = pricer({336, 336}), blind = pricer({});
+  CHECK(seeing.image_tokens() == 576);
+  CHECK(blind.image_tokens() == 0);
+  const auto seconds = [](StepPricer& p, std::vector<PrefillChunk> chunks) {
+    return to_seconds(p.mixed({}, chunks)).value;
+  };
+  const double positions = 577, hidden = 1024;
+  const double flops = 24 * (2 * positions * 12 * hidden * hidden + 4 * hidden * positions * positions) +
+                       2 * positions * 588 * hidden + 2 * 576 * (hidden * 4096 + 4096.0 * 4096);
+  const double encoder = seconds(seeing, {{700, 0, 1}}) - seconds(blind, {{700, 0, 1}});
+  CHECK(encoder > flops / 312e12);
+  CHECK(encoder < 1.6 * flops / 312e12);
+  // Without images steps are the same; eight of them, in any chunks, are one batch.
+  CHECK(seconds(seeing, {{700, 0}}) == seconds(blind, {{700, 0}}));
+  const double eight = seconds(seeing, {{700, 0, 5}, {700, 0, 3}}) - seconds(blind, {{700, 0}, {700, 0}});
+  CHECK(eight > 7 * encoder * 0.8);
+  CHECK(eight < 8 * encoder);
+  DecodeSet set;
+  set.seqs = 4, set.context = 4000;
+  CHECK(seeing.decode(set).first == blind.decode(set).first);
+}
+
+TEST_CASE("MM-04 is each image encoded once, in the chunk that brings its first token?") {
+  for (const Tokens chunk : {64, 576, 1000, 1369, 2048, 5000}) {
+    for (const std::int64_t images : {0, 1, 2, 7}) {
+      const Tokens prompt = images * 1369 + 500;
+      std::int64_t begun = 0;
+      for (Tokens past = 0; past < prompt; past += chunk) {
+        const PrefillChunk part{std::min(chunk, prompt - past), past};
+        std::int64_t here = 0;
+        for (std::int64_t i = 0; i < images; ++i) {
+          here += i * 1369 >= past && i * 1369 < past + part.new_tokens ? 1 : 0;
+        }
+        CHECK(images_begun(images, prompt, 1369, part) == here);
+        begun += here;
+      }
+      CHECK(begun == images);
+    }
+  }
+  // A cached prefix of two images leaves the third; images shorter in a trace than here all begin.
+  CHECK(images_begun(3, 5000, 1369, {5000 - 2 * 1369, 2 * 1369}) == 1);
+  CHECK(images_begun(3, 600, 1369, {600, 0}) == 3);
 }

@@ -47,6 +47,30 @@ class Architectures(Case):
         self.assertNotEqual(cut["mean_tpot_ms"], whole["mean_tpot_ms"])
 
 
+class Images(Case):
+    RUN = ["run", "-m", "qwen2.5-vl-7b", "-g", "h100-sxm", "--num-prompts", "20", "--random-input-len", "200",
+           "--random-output-len", "16", "--request-rate", "1", "--json"]
+
+    def ttft(self, *args):
+        return json.loads(self.succeed(*self.RUN, *args).stdout)
+
+    def test_do_images_cost_the_time_to_the_first_token_their_tokens_and_their_encoder(self):
+        text = self.ttft()
+        image = self.ttft("--images-per-request", "1", "--image-size", "1024x1024")
+        longer = self.ttft("--random-input-len", str(200 + 1369))  # round(1024 / 28)^2 tokens more
+        self.assertEqual(image["total_input_tokens"], longer["total_input_tokens"])
+        # An encoder of 0.63 B on 4 x 1369 patches: at least 1.3 * 5476 * 1e9 / 989e12 s beside the prompt.
+        self.assertGreater(image["mean_ttft_ms"], longer["mean_ttft_ms"] + 5)
+        self.assertGreater(longer["mean_ttft_ms"], text["mean_ttft_ms"])
+        small = self.ttft("--images-per-request", "1", "--image-size", "448x448")
+        self.assertLess(small["mean_ttft_ms"], image["mean_ttft_ms"])
+
+    def test_are_images_refused_where_there_is_no_encoder_and_sizes_that_are_none(self):
+        self.refuse(USAGE, "run", "-m", "qwen2.5-7b", "-g", "h100-sxm", "--images-per-request", "1",
+                    says=["images-per-request", "qwen2.5-7b", "no encoder"])
+        self.refuse(USAGE, *self.RUN, "--image-size", "1024", says=["1024", "width x height"])
+
+
 class Presets(Case):
     def test_does_every_preset_give_the_same_requests_step_by_step(self):
         for model in json.loads(self.succeed("models", "list", "--json").stdout):

@@ -58,6 +58,8 @@ TEST_CASE("does an Azure row become a request at its distance from the first?") 
       replay("TIMESTAMP,NumImages,ContextTokens,GeneratedTokens\n2024-10-15T12:00:00.269Z,2,9,7\n");
   CHECK(multimodal.at(0).prompt_tokens == 9);
   CHECK(multimodal.at(0).output_tokens == 7);
+  CHECK(multimodal.at(0).images == 2);
+  CHECK(all[0].images == 0);
 }
 
 TEST_CASE("does a bad field name its file, line, column, value and the way out?") {

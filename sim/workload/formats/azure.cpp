@@ -10,9 +10,9 @@ namespace orrery {
 namespace {
 
 /// Azure LLM inference traces of 2023, 2024 and 2025 (github.com/Azure/AzurePublicDataset): TIMESTAMP,
-/// ContextTokens, GeneratedTokens, and NumImages in 2025, which is read past: image tokens are already in
-/// ContextTokens.
-constexpr TimedCsvReader::Columns kColumns{"TIMESTAMP", "ContextTokens", "GeneratedTokens"};
+/// ContextTokens, GeneratedTokens, and NumImages in 2025, whose tokens are already in ContextTokens.
+constexpr TimedCsvReader::Columns kColumns{"TIMESTAMP", "ContextTokens", "GeneratedTokens", false,
+                                           "NumImages"};
 
 std::int64_t parse_time(const CsvReader& csv, int column) {
   const auto time = parse_timestamp_ns(csv.field(column));
