@@ -10,6 +10,8 @@ import os
 from harness import INFEASIBLE, OK, Case, main
 
 FULL = os.environ.get("ORRERY_SMOKE") == "full"
+# 1454 GiB of weights in four bits.
+BEYOND_A_SERVER = {"kimi-k3"}
 QUESTION = ["--num-prompts", "5", "--random-input-len", "64", "--random-output-len", "8", "--max-model-len", "1024",
             "--out", "none", "--json"]
 
@@ -36,7 +38,7 @@ class Smoke(Case):
         self.assertGreaterEqual(len(models), 24)
         for model in models:
             with self.subTest(model=model):
-                self.assertTrue(self.completes(model, "b200"))
+                self.assertEqual(self.completes(model, "b200"), model not in BEYOND_A_SERVER)
 
     def test_does_each_device_run(self):
         gpus = self.names("gpus")

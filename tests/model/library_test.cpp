@@ -45,9 +45,12 @@ TEST_CASE("are the counts exact where the checkpoint's own count is known?") {
   CHECK(load_model("mistral-7b-v0.1").parameters() == 7241732096.0);
   CHECK(load_model("gemma-2-9b").parameters() == 9241705984.0);
   // Kimi-K3: shapes of all tensors, four-bit experts unpacked, without the padding of 32 in each A_log.
-  ModelSpec kimi = load_model("kimi-k3");
+  const ModelSpec kimi = load_model("kimi-k3");
   CHECK(kimi.encoder->parameters() == 447358976.0);
   CHECK(kimi.parameters() == 2779484476000.0 + 447358976.0);
+  LoweringContext stored;
+  stored.precision = kimi.native;
+  CHECK(kimi.weight_bytes(stored) == Approx(1453.66 * (1 << 30)).epsilon(1e-3));  // of its 96 files
 }
 
 TEST_CASE("do models that share blocks and mix their kinds have the parameters their code makes?") {
