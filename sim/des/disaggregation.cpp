@@ -138,6 +138,15 @@ void Disaggregation::release_source(const Handover& h, Ps now) {
   cluster_.changed(source);
 }
 
+std::string Disaggregation::deadlock() const {
+  std::int64_t computed = 0, reserved = 0, neither = 0;
+  for (const auto& [id, h] : under_way_) ++(h.computed ? computed : h.reserved ? reserved : neither);
+  return "requests wait for each other's KV blocks: " + std::to_string(computed) +
+         " hold those of a prompt that nobody has room to take, " + std::to_string(reserved) +
+         " hold those that a prompt is to be sent to and cannot compute it, " + std::to_string(neither) +
+         " wait for either";
+}
+
 Ps Disaggregation::next_event(Ps horizon) {
   const Ps timer = timers_.empty() ? kNever : timers_.top().time;
   const Ps bound = std::min(horizon, timer);

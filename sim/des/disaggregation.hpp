@@ -47,6 +47,8 @@ class Disaggregation {
   /// As Fabric's.
   Ps next_event(Ps horizon);
   void advance(Ps now);
+  /// What each of the requests left over waits for, when nothing happens any more.
+  std::string deadlock() const;
   const Fabric& fabric() const { return fabric_; }
 
  private:

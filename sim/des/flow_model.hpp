@@ -23,6 +23,9 @@ class FlowModel {
   virtual bool instant() const { return false; }
 };
 
+/// Whether the "simgrid" fabric can be loaded.
+bool contended_fabric_built_in();
+
 struct FlowModels {
   static constexpr const char* kind = "fabric";
   /// `rates` by link, bytes per second. The caller owns the result. Errors: ConfigError where it is not built

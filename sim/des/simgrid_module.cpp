@@ -11,20 +11,26 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Where the module may lie: beside the build, beside an installed program, where it was installed.
-void* open_module() {
+/// Beside the build, beside an installed program, or where it was installed; "" = nowhere.
+fs::path find_module() {
   std::error_code ignored;
   const fs::path self = fs::read_symlink("/proc/self/exe", ignored).parent_path();
-  const fs::path name = ORRERY_SIMGRID_MODULE;
   for (const fs::path& folder : {fs::path(ORRERY_BUILT_MODULES), self, self.parent_path() / "lib" / "orrery",
                                  fs::path(ORRERY_INSTALLED_MODULES)}) {
-    if (!fs::exists(folder / name, ignored)) continue;
-    if (void* module = dlopen((folder / name).c_str(), RTLD_NOW | RTLD_LOCAL)) return module;
-    throw ConfigError(std::string("the contended fabric cannot be loaded: ") + dlerror(),
-                      "install libsimgrid, or --fabric uncontended", ExitCode::no_device);
+    if (fs::exists(folder / ORRERY_SIMGRID_MODULE, ignored)) return folder / ORRERY_SIMGRID_MODULE;
   }
-  throw ConfigError("the contended fabric is not built in: SimGrid was not found when Orrery was compiled",
-                    "install libsimgrid-dev and build again, or --fabric uncontended", ExitCode::no_device);
+  return {};
+}
+
+void* open_module() {
+  const fs::path file = find_module();
+  if (file.empty()) {
+    throw ConfigError("the contended fabric is not built in: SimGrid was not found when Orrery was compiled",
+                      "install libsimgrid-dev and build again, or --fabric uncontended", ExitCode::no_device);
+  }
+  if (void* module = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return module;
+  throw ConfigError(std::string("the contended fabric cannot be loaded: ") + dlerror(),
+                    "install libsimgrid, or --fabric uncontended", ExitCode::no_device);
 }
 
 /// SimGrid is loaded when the first scenario has flows: it takes 17 ms to start and exports MPI's symbols.
@@ -42,4 +48,9 @@ const Registration<FlowModels> simgrid{
     "simgrid", "transfers share links max-min fairly, simulated by SimGrid", make_simgrid_flows};
 
 }  // namespace
+
+bool contended_fabric_built_in() {
+  return !find_module().empty();
+}
+
 }  // namespace orrery

@@ -23,7 +23,7 @@ std::string upper_gpu(const std::string& gpu) {
 
 std::string hardware(const Summary& s, const Style& style) {
   const auto& info = s.info;
-  const int gpus = info.gpus_per_replica * info.replicas;
+  const int gpus = info.all_gpus();
   const std::string gpu = info.gpu.empty() ? "GPU" : upper_gpu(info.gpu);
   const std::string replicas = info.replicas > 1 ? fmt::format(", {} replicas", info.replicas) : "";
   return fmt::format("{}{} {} ({}{})", gpus, style.times(), gpu, info.parallelism, replicas);

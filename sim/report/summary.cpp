@@ -198,7 +198,7 @@ bool Summary::slo_met() const {
 
 void add_cost(Summary& s) {
   if (!s.info.usd_per_gpu_hour || s.output_throughput <= 0) return;
-  const double gpus = static_cast<double>(s.info.gpus_per_replica) * s.info.replicas;
+  const double gpus = static_cast<double>(s.info.all_gpus());
   const double usd_per_s = *s.info.usd_per_gpu_hour * gpus / 3600;
   s.usd_per_million_output_tokens = usd_per_s / s.output_throughput * 1e6;
 }

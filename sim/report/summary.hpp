@@ -77,6 +77,8 @@ struct RunInfo {
   std::string workload;  ///< "azure-conv-2023"
   int gpus_per_replica = 1;
   int replicas = 1;
+  int gpus = 0;  ///< in all, where replicas differ; 0 = gpus_per_replica of each
+  int all_gpus() const { return gpus > 0 ? gpus : gpus_per_replica * replicas; }
   std::string parallelism = "tp1";
   std::optional<std::int64_t> num_prompts;
   std::optional<double> request_rate;  ///< infinity is written "inf", as vLLM does

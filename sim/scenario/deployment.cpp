@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "cost/scaled.hpp"
 #include "scenario/parallelism.hpp"
+#include "scenario/pools.hpp"
 #include "scenario/precision.hpp"
 #include "scenario/settings.hpp"
 #include "serving/router.hpp"
@@ -207,6 +208,7 @@ WorkloadSpec workload_for(const Scenario& scenario, const ModelSpec& model) {
 }
 
 Deployment deploy(const Scenario& s) {
+  if (has_pools(s)) return deploy_pools(s);
   if (s.model.empty()) {
     throw ConfigError("no model is given", "-m llama-3.1-8b (orrery models list)", ExitCode::usage);
   }

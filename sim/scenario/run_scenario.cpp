@@ -43,6 +43,10 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   info.gpus_per_replica = d.lowering.shard.gpus();
   info.replicas = d.replicas();
   info.parallelism = describe(d.lowering.shard);
+  if (d.cluster.handover) {
+    for (const ReplicaConfig& replica : d.cluster.replicas) info.gpus += replica.gpus;
+    info.parallelism += " prefill, " + describe(d.cluster.replicas.back().pricer->shard()) + " decode";
+  }
   if (s.workload.num_prompts > 0) info.num_prompts = s.workload.num_prompts;
   const bool own_times = !s.workload.trace.empty() || (s.workload.list && s.workload.list->timed);
   if (!own_times) {
@@ -78,6 +82,7 @@ class Recorders {
   Recorders(const Scenario& s, const RunOptions& o, const Deployment& d, std::int64_t total)
       : metrics_(metrics_options(s, o, d)) {
     all_.push_back(&metrics_);
+    if (d.cluster.handover) all_.push_back(&transfers_);
     if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
     if (o.progress) add(std::make_unique<Progress>(total));
     all_.insert(all_.end(), o.observers.begin(), o.observers.end());
@@ -85,6 +90,7 @@ class Recorders {
 
   std::span<Observer* const> all() const { return all_; }
   const Metrics& metrics() const { return metrics_; }
+  const Transfers& transfers() const { return transfers_; }
   std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
 
  private:
@@ -110,13 +116,12 @@ class Recorders {
     t.detail = o.timeline;
     t.start = o.window_start;
     t.end = o.window_end;
-    for (int i = 0; i < d.replicas(); ++i) {
-      t.replica_names.push_back(fmt::format("replica {} ({} tp{})", i, d.device.name, d.lowering.shard.tp));
-    }
+    for (int i = 0; i < d.replicas(); ++i) t.replica_names.push_back(replica_name(d, i));
     timeline_ = add(std::make_unique<Timeline>(folder + "timeline.pftrace", t));
   }
 
   Metrics metrics_;
+  Transfers transfers_;
   Timeline* timeline_ = nullptr;
   std::vector<std::unique_ptr<Observer>> owned_;
   std::vector<Observer*> all_;
@@ -124,7 +129,7 @@ class Recorders {
 
 /// Where the servers would saturate under the requests that were completed.
 std::optional<double> headroom(const Summary& s, const Deployment& d) {
-  if (s.completed == 0) return std::nullopt;
+  if (s.completed == 0 || d.cluster.handover) return std::nullopt;
   const auto n = static_cast<double>(s.completed);
   MeanRequest r;
   r.held_tokens = static_cast<double>(s.total_input_tokens) / n;
@@ -143,6 +148,23 @@ TimeShares difference(TimeShares a, const TimeShares& b) {
   for (std::size_t i = 0; i < a.by_provenance.size(); ++i) a.by_provenance[i] -= b.by_provenance[i];
   a.host -= b.host, a.draft -= b.draft;
   return a;
+}
+
+/// What all pricers of a deployment have in their accounts.
+TimeShares account(const Deployment& d) {
+  std::vector<const StepPricer*> seen;
+  TimeShares all;
+  for (const ReplicaConfig& replica : d.cluster.replicas) {
+    if (std::find(seen.begin(), seen.end(), replica.pricer.get()) != seen.end()) continue;
+    seen.push_back(replica.pricer.get());
+    const TimeShares shares = replica.pricer->shares();
+    for (const auto& [name, seconds] : shares.by_class) all.by_class[name] += seconds;
+    for (const auto& [key, seconds] : shares.by_class_provenance) all.by_class_provenance[key] += seconds;
+    for (std::size_t i = 0; i < all.by_provenance.size(); ++i)
+      all.by_provenance[i] += shares.by_provenance[i];
+    all.host += shares.host, all.draft += shares.draft;
+  }
+  return all;
 }
 
 /// The part of the engine's time that draft models take.
@@ -183,7 +205,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   std::unique_ptr<RunDirectory> directory;
   if (!options.out.empty()) directory = std::make_unique<RunDirectory>(options.out);
   Recorders recorders(scenario, options, d, source->total());
-  const TimeShares before = d.pricer().shares();
+  const TimeShares before = account(d);
 
   RunResult r;
   const bool live = static_cast<bool>(options.engine);
@@ -195,14 +217,15 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   if (r.summary.completed == 0 && r.summary.excluded > 0)
     r.summary.warnings.push_back("every request that completed arrived during the warm-up");
   if (!live) {
-    const TimeShares shares = difference(d.pricer().shares(), before);
+    const TimeShares shares = difference(account(d), before);
     r.draft_share = draft_share(shares);
     add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
-    if (options.resimulations > 0 && !r.simulation.interrupted) {
+    if (options.resimulations > 0 && !r.simulation.interrupted && !cluster.handover) {
       resimulate_intervals(r, d, scenario, shares, options.resimulations);
     }
     r.saturation_rps = headroom(r.summary, d);
   }
+  if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   r.notes = source->notes();
   r.speculation = d.speculation;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
@@ -222,6 +245,7 @@ RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
 OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
+  if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

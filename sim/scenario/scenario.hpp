@@ -13,6 +13,18 @@
 
 namespace orrery {
 
+/// Replicas that prefill and replicas that decode, instead of ones that do both. "" and 0: as the scenario
+/// says for all.
+struct PoolSettings {
+  std::int32_t prefill_replicas = 0, decode_replicas = 0;
+  std::string prefill_gpu, decode_gpu;
+  std::int32_t prefill_tensor_parallel_size = 0, decode_tensor_parallel_size = 0;
+  std::string decode_router;
+  std::string kv_transfer = "overlapped";
+  std::string fabric = "auto";
+  std::string network = "rail-fat-tree";
+};
+
 /// A question to the simulator: which model on which hardware under which engine, and who asks what of it.
 /// Engine arguments that are not set take the defaults of that engine version on that device.
 /// Names are vLLM's; other engines' arguments are mapped onto them.
@@ -29,6 +41,7 @@ struct Scenario {
   std::int32_t decode_context_parallel_size = 1;
   std::int32_t replicas = 1;
   std::string router = "round_robin";
+  PoolSettings pools;
 
   std::string dtype = "auto";
   std::string quantization = "auto";

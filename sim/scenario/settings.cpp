@@ -39,6 +39,7 @@ void require_word(const std::string& text, std::string_view words) {
 const std::vector<std::pair<std::string, std::string>>& setting_groups() {
   static const std::vector<std::pair<std::string, std::string>> groups{
       {"model", "Model and hardware"},
+      {"pools", "Replicas that prefill and replicas that decode"},
       {"engine", "Engine (the engine's own argument names)"},
       {"workload", "Workload from a trace"},
       {"synthetic", "Synthetic workload (the names of vllm bench serve)"},
@@ -51,6 +52,7 @@ const std::vector<Setting>& settings() {
   static const std::vector<Setting> all = [] {
     std::vector<Setting> out;
     add_deployment_settings(out);
+    add_pool_settings(out);
     add_engine_settings(out);
     add_workload_settings(out);
     add_run_settings(out);

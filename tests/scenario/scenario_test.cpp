@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/error.hpp"
+#include "scenario/paper.hpp"
 #include "scenario/settings.hpp"
 
 using namespace orrery;
@@ -151,9 +152,17 @@ TEST_CASE("do the scenario files that are shipped say something that can be run?
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (!entry.is_regular_file()) continue;
     INFO(entry.path().string());
-    const Scenario s = resolve(read_scenario_file(entry.path().string()));
-    CHECK_FALSE(s.model.empty());
-    CHECK_FALSE(s.gpu.empty());
+    std::vector<Scenario> scenarios;
+    if (entry.path().parent_path().filename() == "papers") {
+      const PaperClaim claim = read_paper(entry.path().string());
+      scenarios = {claim.baseline, claim.system};
+    } else {
+      scenarios = {resolve(read_scenario_file(entry.path().string()))};
+    }
+    for (const Scenario& s : scenarios) {
+      CHECK_FALSE(s.model.empty());
+      CHECK_FALSE(s.gpu.empty());
+    }
     ++files;
   }
   CHECK(files > 0);

@@ -126,7 +126,9 @@ int run(const std::vector<std::string>& args) {
       "validate", "Compares predictions with what real servers were measured to do.",
       {{"bench", "a table of measured servers, one per row", run_bench},
        {"replay", "a saved run: vllm bench serve's result, or a log of requests", run_validate_replay},
-       {"live", "runs of the live engine (orrery-live) on this machine's GPU", run_validate_live}},
+       {"live", "runs of the live engine (orrery-live) on this machine's GPU", run_validate_live},
+       {"fabric", "prices of collectives, against their messages on shared links", run_validate_fabric},
+       {"papers", "what papers report of systems, against their scenarios simulated", run_validate_papers}},
       args);
 }
 

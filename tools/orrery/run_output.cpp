@@ -14,6 +14,18 @@ namespace orrery {
 
 namespace {
 
+std::string pools_lines(const PoolsReport& p) {
+  const auto pool = [](const PoolsReport::Pool& x) {
+    return fmt::format("{} GPUs {:.0f} % busy", x.gpus, 100 * x.utilisation);
+  };
+  const TransferSummary& t = p.transfers;
+  std::string out = fmt::format(" pools        prefill {}, decode {}\n", pool(p.prefill), pool(p.decode));
+  out += fmt::format(
+      " KV transfer  waited for {:.2f} ms, p99 {:.2f} ms (of it for blocks {:.2f} ms); {:.3g} GB, {}\n",
+      t.mean_exposed_ms, t.p99_exposed_ms, t.mean_blocked_ms, t.bytes / 1e9, p.fabric);
+  return out;
+}
+
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
@@ -21,6 +33,7 @@ std::string footer(const RunResult& r) {
     out += fmt::format(" speculation  {}; drafting is {:.1f} % of the time\n", describe(r.speculation),
                        100 * r.draft_share);
   }
+  if (r.pools) out += pools_lines(*r.pools);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)

@@ -1,0 +1,149 @@
+#include "scenario/pools.hpp"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/error.hpp"
+#include "des/flow_model.hpp"
+#include "scenario/parallelism.hpp"
+
+namespace orrery {
+namespace {
+
+/// What one pool would be by itself.
+Scenario pool_scenario(const Scenario& s, Role role) {
+  const bool prefill = role == Role::prefill;
+  Scenario pool = s;
+  pool.pools = {};
+  pool.replicas = prefill ? s.pools.prefill_replicas : s.pools.decode_replicas;
+  const std::string& gpu = prefill ? s.pools.prefill_gpu : s.pools.decode_gpu;
+  if (!gpu.empty()) pool.gpu = gpu;
+  const std::int32_t tp =
+      prefill ? s.pools.prefill_tensor_parallel_size : s.pools.decode_tensor_parallel_size;
+  if (tp > 0) pool.tensor_parallel_size = tp;
+  if (!prefill && !s.pools.decode_router.empty()) pool.router = s.pools.decode_router;
+  return pool;
+}
+
+/// GPUs from `first` on for each of a pool's replicas, none across servers where one can hold it. Returns how
+/// many the pool takes.
+int place(Deployment& pool, Role role, int first) {
+  const int gpus = pool.lowering.shard.gpus(), node = pool.topology.gpus_per_node;
+  const int per_server = std::max(1, node / gpus);
+  const int stride = gpus >= node ? (gpus + node - 1) / node * node : node;
+  int end = 0;
+  for (std::size_t i = 0; i < pool.cluster.replicas.size(); ++i) {
+    ReplicaConfig& replica = pool.cluster.replicas[i];
+    const int n = static_cast<int>(i);
+    const int offset = n / per_server * stride + n % per_server * gpus;
+    replica.role = role;
+    replica.scheduler.hands_over = role == Role::prefill;
+    replica.first_gpu = first + offset, replica.gpus = gpus;
+    end = offset + gpus;
+  }
+  return end;
+}
+
+ServerGroup servers(const Deployment& pool, int gpus) {
+  return {pool.topology, pool.device.pcie_bytes_per_s, gpus};
+}
+
+std::string choose_fabric(const Scenario& s, std::vector<std::string>& warnings) {
+  if (s.pools.fabric != "auto") return Registry<FlowModels>::find(s.pools.fabric).name;
+  if (contended_fabric_built_in()) return "simgrid";
+  warnings.emplace_back("SimGrid is not built in: transfers do not slow each other down");
+  return "uncontended";
+}
+
+}  // namespace
+
+bool has_pools(const Scenario& s) {
+  return s.pools.prefill_replicas > 0 || s.pools.decode_replicas > 0;
+}
+
+Deployment deploy_pools(const Scenario& s) {
+  if (s.pools.prefill_replicas < 1 || s.pools.decode_replicas < 1) {
+    throw ConfigError(fmt::format("{} replicas prefill and {} decode: it takes both",
+                                  s.pools.prefill_replicas, s.pools.decode_replicas),
+                      "--prefill-replicas 1 --decode-replicas 1", ExitCode::usage);
+  }
+  Deployment d = deploy(pool_scenario(s, Role::prefill));
+  Deployment decode = deploy(pool_scenario(s, Role::decode));
+  const DType sent = d.lowering.precision.kv_cache, taken = decode.lowering.precision.kv_cache;
+  if (sent != taken) {
+    throw ConfigError(fmt::format("the pools' KV caches differ: {} on {}, {} on {}", name(sent),
+                                  d.device.name, name(taken), decode.device.name),
+                      "--kv-cache-dtype bfloat16");
+  }
+  // One device and one split: one set of price tables.
+  if (d.device.name == decode.device.name && describe(d.lowering.shard) == describe(decode.lowering.shard)) {
+    for (ReplicaConfig& replica : decode.cluster.replicas) replica.pricer = d.cluster.replicas.front().pricer;
+  }
+  HandoverConfig handover;
+  const int prefill_gpus = place(d, Role::prefill, 0);
+  const int whole =
+      (prefill_gpus + d.topology.gpus_per_node - 1) / d.topology.gpus_per_node * d.topology.gpus_per_node;
+  const int decode_gpus = place(decode, Role::decode, whole);
+  handover.topology = std::make_shared<ClusterTopology>(
+      std::vector<ServerGroup>{servers(d, whole), servers(decode, decode_gpus)},
+      load_network(s.pools.network));
+  handover.router = decode.cluster.router;
+  handover.fabric = choose_fabric(s, d.warnings);
+  handover.layers = d.model.layers();
+  handover.overlap = s.pools.kv_transfer == "overlapped";
+  handover.kv_bytes = [model = d.model, lowering = [&] {
+    LoweringContext whole_model = d.lowering;
+    whole_model.shard = {};
+    return whole_model;
+  }()](Tokens tokens) { return model.sequence_bytes(tokens, lowering); };
+  d.cluster.handover = handover;
+  d.cluster.replicas.insert(d.cluster.replicas.end(), decode.cluster.replicas.begin(),
+                            decode.cluster.replicas.end());
+  for (const auto& warning : decode.warnings) {
+    if (std::find(d.warnings.begin(), d.warnings.end(), warning) == d.warnings.end())
+      d.warnings.push_back(warning);
+  }
+  return d;
+}
+
+PoolsReport pools_report(const Deployment& d, const SimulationResult& result, const TransferSummary& moved) {
+  PoolsReport out;
+  out.fabric = d.cluster.handover->fabric;
+  out.transfers = moved;
+  for (int i = 0; i < d.replicas(); ++i) {
+    const ReplicaConfig& replica = d.cluster.replicas[static_cast<std::size_t>(i)];
+    PoolsReport::Pool& pool = replica.role == Role::decode ? out.decode : out.prefill;
+    ++pool.replicas;
+    pool.gpus += replica.gpus;
+    pool.gpu = replica.pricer->device().name;
+    if (result.end > Ps(0)) {
+      pool.utilisation += to_seconds(result.busy[static_cast<std::size_t>(i)]) / to_seconds(result.end);
+    }
+  }
+  for (PoolsReport::Pool* pool : {&out.prefill, &out.decode})
+    pool->utilisation /= std::max(1, pool->replicas);
+  return out;
+}
+
+OrderedJson to_json(const PoolsReport& r) {
+  const auto pool = [](const PoolsReport::Pool& p) {
+    return OrderedJson{
+        {"replicas", p.replicas}, {"gpus", p.gpus}, {"gpu", p.gpu}, {"utilisation", p.utilisation}};
+  };
+  return {{"prefill", pool(r.prefill)},
+          {"decode", pool(r.decode)},
+          {"fabric", r.fabric},
+          {"transfers", to_json(r.transfers)}};
+}
+
+std::string replica_name(const Deployment& d, int index) {
+  const ReplicaConfig& replica = d.cluster.replicas[static_cast<std::size_t>(index)];
+  const char* role = replica.role == Role::both      ? ""
+                     : replica.role == Role::prefill ? "prefill, "
+                                                     : "decode, ";
+  return fmt::format("replica {} ({}{} {})", index, role, replica.pricer->device().name,
+                     describe(replica.pricer->shard()));
+}
+
+}  // namespace orrery
