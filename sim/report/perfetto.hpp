@@ -16,7 +16,15 @@ namespace orrery {
 class PerfettoWriter {
  public:
   /// Names that occur on many slices are written once and referred to by number.
-  enum class Name : std::uint8_t { queued = 1, prefill, decode, decode_run, mixed_step, preemption };
+  enum class Name : std::uint8_t {
+    queued = 1,
+    prefill,
+    decode,
+    decode_run,
+    mixed_step,
+    preemption,
+    kv_transfer
+  };
   enum class Arg : std::uint8_t {
     steps = 1,
     decode_seqs,

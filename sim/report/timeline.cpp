@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -133,6 +134,7 @@ struct Timeline::Impl {
   PerfettoWriter writer;
   std::map<std::int32_t, bool> processes;
   std::map<std::pair<std::int32_t, std::int32_t>, Shown> cores;
+  std::map<RequestId, Ps> received;  ///< when KV caches came, of requests not done yet
   std::int64_t slices = 0, left_out = 0;
   Ps stopped_at = kNever;
 };
@@ -197,10 +199,19 @@ void Timeline::on_preemption(RequestId request, CoreId where, Ps time) {
   m.writer.instant(m.core(where), time, Writer::Name::preemption, {{Writer::Arg::request, request}});
 }
 
+void Timeline::on_kv_transfer(const KvTransfer& t) {
+  impl_->received[t.request] = t.end;
+}
+
 void Timeline::on_request_done(const RequestRecord& r) {
   auto& m = *impl_;
+  Ps decoding = r.first_token;
+  if (const auto moved = m.received.find(r.id); moved != m.received.end()) {
+    decoding = std::max(decoding, moved->second);
+    m.received.erase(moved);
+  }
   if (m.options.detail == TimelineDetail::off || r.failure || !m.in_window(r.arrival, r.done)) return;
-  if (!m.room(4, r.done)) return;
+  if (!m.room(decoding > r.first_token ? 5 : 4, r.done)) return;
   const auto track = kFirstRequestUuid + static_cast<std::uint64_t>(r.id);
   // Tracks of one name below one parent are packed onto as few rows as possible by the viewer.
   m.writer.track(track, m.process(r.replica), "requests", 20);
@@ -216,7 +227,8 @@ void Timeline::on_request_done(const RequestRecord& r) {
   };
   phase(Writer::Name::queued, r.arrival, r.scheduled);
   phase(Writer::Name::prefill, r.scheduled, r.first_token);
-  phase(Writer::Name::decode, r.first_token, r.done);
+  phase(Writer::Name::kv_transfer, r.first_token, decoding);
+  phase(Writer::Name::decode, decoding, r.done);
   m.writer.end(track, r.done);
 }
 

@@ -67,8 +67,8 @@ struct TimelineOptions {
 };
 
 /// timeline.pftrace: a native Perfetto trace (https://perfetto.dev). A replica is a process with the tracks
-/// "requests" (queued, prefill, decode nested in each), "engine steps" and counters for running, waiting, KV
-/// use and batch tokens.
+/// "requests" (queued, prefill, KV transfer, decode nested in each), "engine steps" and counters for running,
+/// waiting, KV use and batch tokens.
 class Timeline final : public Observer {
  public:
   explicit Timeline(const std::string& path, TimelineOptions options = {});
@@ -76,6 +76,7 @@ class Timeline final : public Observer {
   void on_decode_run(const DecodeRun&) override;
   void on_mixed_step(const MixedStep&) override;
   void on_preemption(RequestId, CoreId, Ps) override;
+  void on_kv_transfer(const KvTransfer&) override;
   void on_request_done(const RequestRecord&) override;
   void on_end(Ps end) override;
 
