@@ -5,6 +5,7 @@
 #include "base/registry.hpp"
 #include "command.hpp"
 #include "cost/kernel_cost_model.hpp"
+#include "des/flow_model.hpp"
 #include "hw/device_profile.hpp"
 #include "model/family_map.hpp"
 #include "model/methods.hpp"
@@ -92,6 +93,7 @@ const std::vector<Listing>& listings() {
       {"commands", "verbs of this program", "COMMAND", registered<Commands>},
       {"cost-models", "where kernel times come from (--cost-model)", "", registered<CostModels>},
       {"engines", "serving engines and their versions (--engine)", "ENGINE", engines},
+      {"fabrics", "how transfers between replicas share links (--fabric)", "", registered<FlowModels>},
       {"families", "model families whose architecture is understood (model_type)", "", families},
       {"gpus", "devices (--gpu); more with 'orrery gpus'", "GPU", gpus},
       {"kernels", "classes of kernels a step is made of", "", registered<KernelClasses>},
