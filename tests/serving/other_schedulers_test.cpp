@@ -1,4 +1,4 @@
-// What sets the SGLang and TensorRT-LLM profiles apart from vllm-v1, in hand-derived steps.
+// What sets the other schedulers apart from vllm-v1, in hand-derived steps.
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
 
@@ -88,4 +88,98 @@ TEST_CASE(
   for (int i = 0; i < 40; ++i) CHECK(e.step() == "d=1 p=0");
   CHECK(e.step() == "d=0 p=24");
   CHECK(e.plan.preempted.empty());
+}
+
+TEST_CASE("static: does nobody join a batch until its longest answer is complete?") {
+  Engine e(config("static"), 1000);
+  e.add(20, 3);
+  e.add(10, 5);
+  CHECK(e.step() == "d=0 p=30");
+  e.add(8, 2);
+  CHECK(e.step() == "d=2 p=0");
+  CHECK(e.step() == "d=2 p=0");  // the first one's third token
+  CHECK(e.step() == "d=1 p=0");
+  CHECK(e.step() == "d=1 p=0");
+  CHECK(e.step() == "d=0 p=8");
+  CHECK(e.step() == "d=1 p=0");
+  CHECK(e.step() == "d=0 p=0");
+}
+
+TEST_CASE("static: do prompts beyond one step's budget take several before anybody decodes?") {
+  Engine e(config("static"), 1000);
+  e.add(40, 3);
+  e.add(40, 3);
+  CHECK(e.step() == "d=0 p=64");
+  e.add(4, 3);  // came after the batch was formed
+  CHECK(e.step() == "d=0 p=16");
+  CHECK(e.step() == "d=2 p=0");
+}
+
+TEST_CASE("orca: do requests join and leave between iterations, as many as their longest sequences fit?") {
+  auto c = config("orca");
+  c.max_model_len = 40;  // 10 of the 20 blocks
+  Engine e(c, 20);
+  e.add(20, 3);
+  e.add(10, 5);
+  e.add(8, 2);  // would need 2 blocks
+  CHECK(e.step() == "d=0 p=30");
+  CHECK(e.step() == "d=2 p=0");
+  CHECK(e.step() == "d=2 p=0");
+  CHECK(e.step() == "d=1 p=8");
+  CHECK(e.step() == "d=2 p=0");
+  CHECK(e.step() == "d=0 p=0");
+}
+
+TEST_CASE("orca: are prompts computed whole?") {
+  Engine e(config("orca"), 1000);
+  e.add(60, 10);
+  e.add(10, 10);
+  CHECK(e.step() == "d=0 p=60");
+  CHECK(e.step() == "d=1 p=10");
+}
+
+TEST_CASE("does a scheduler that reserves the longest sequence refuse a cache that has no room for one?") {
+  for (const char* name : {"static", "orca"}) {
+    auto c = config(name);
+    c.max_model_len = 84;
+    CHECK_NOTHROW(Engine(c, 21));
+    CHECK_THROWS_WITH(Engine(c, 20), Catch::Contains("reserves 21 KV blocks"));
+  }
+}
+
+TEST_CASE("vllm-v0: do whole prompts come in steps of their own, decoding waiting for them?") {
+  auto c = config("vllm-v0");
+  c.max_model_len = 64;
+  Engine e(c, 1000);
+  e.add(30, 10);
+  CHECK(e.step() == "d=0 p=30");
+  CHECK(e.step() == "d=1 p=0");
+  e.add(50, 5);
+  e.add(20, 5);  // would be cut
+  CHECK(e.step() == "d=0 p=50");
+  CHECK(e.step() == "d=0 p=20");
+  CHECK(e.step() == "d=3 p=0");
+}
+
+TEST_CASE("vllm-v0: does a hundredth of the blocks stay free at admission?") {
+  // 200 blocks of 4: beside the first prompt's 100, 98 leave the watermark's 2 and 99 do not.
+  for (const std::int32_t prompt : {392, 396}) {
+    Engine e(config("vllm-v0"), 200);
+    e.add(400, 2);
+    e.add(prompt, 2);
+    CHECK(e.step() == (prompt == 392 ? "d=0 p=792" : "d=0 p=400"));
+  }
+}
+
+TEST_CASE("fastgen: is every step filled to the same number of tokens while prompts last?") {
+  auto c = config("fastgen");
+  c.max_num_batched_tokens = 16;
+  Engine e(c, 1000);
+  e.add(10, 5);
+  e.add(20, 5);
+  e.add(3, 5);
+  CHECK(e.step() == "d=0 p=16");
+  CHECK(e.step() == "d=1 p=15");
+  CHECK(e.step() == "d=2 p=2");
+  CHECK(e.step() == "d=3 p=0");
 }
