@@ -49,21 +49,24 @@ TEST_CASE("which engine and version does a name mean?") {
   CHECK(load_engine("vllm@0.29").id() == "vllm@0.29.0");
   CHECK(load_engine("sglang").scheduler == "sglang");
   CHECK(load_engine("trtllm").scheduler == "trtllm");
+  CHECK(load_engine("hf-static").scheduler == "static");
+  CHECK(load_engine("vllm@0.6").scheduler == "vllm-v0");
 }
 
 TEST_CASE("is an unknown engine or version answered with the known ones?") {
   CHECK_THAT(message("vlm"), Catch::Contains("unknown engine 'vlm'") && Catch::Contains("vllm"));
   CHECK_THAT(message("vllm@9.9"),
-             Catch::Contains("no profile of vllm version '9.9'") && Catch::Contains("0.14.0, 0.15.1"));
+             Catch::Contains("no profile of vllm version '9.9'") && Catch::Contains("0.6.6, 0.14.0, 0.15.1"));
   CHECK_THAT(message("vllm@0.1"), Catch::Contains("no profile"));  // a prefix of digits is not a version
 }
 
 TEST_CASE("are the engines listed with versions in numeric order?") {
   const auto all = list_engines();
-  REQUIRE(all.size() == 4);
-  CHECK(all[3].name == "vllm");
-  CHECK(all[3].versions == std::vector<std::string>{"0.14.0", "0.15.1", "0.19.0", "0.29.0"});
-  CHECK(all[3].default_version == "0.15.1");
+  REQUIRE(all.size() == 7);
+  const EngineListing& vllm = all.back();
+  CHECK(vllm.name == "vllm");
+  CHECK(vllm.versions == std::vector<std::string>{"0.6.6", "0.14.0", "0.15.1", "0.19.0", "0.29.0"});
+  CHECK(vllm.default_version == "0.15.1");
 }
 
 // EngineArgs.get_batch_defaults: at least 70 GiB and no "a100" in the name.
