@@ -18,6 +18,12 @@ Seconds AlphaBeta::time(double ranks, double link_bytes, const DeviceProfile& de
   return Seconds(alpha + (link > 0 ? link_bytes / (link * link_efficiency) : 0.0));
 }
 
+Seconds AlphaBeta::network_time(double link_bytes, const DeviceProfile& device,
+                                const Topology& topology) const {
+  if (topology.nic_bytes_per_s <= 0) return time(2, link_bytes, device, topology);
+  return Seconds(launch_s + network_hop_s + link_bytes / (topology.nic_bytes_per_s * link_efficiency));
+}
+
 Seconds AlphaBeta::exchange_time(double ranks, double link_bytes, const DeviceProfile& device,
                                  const Topology& topology) const {
   const double inside = topology.gpus_per_node;

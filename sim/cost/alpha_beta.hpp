@@ -21,8 +21,10 @@ struct AlphaBeta {
   /// topology, PCIe of the device.
   Seconds time(double ranks, double link_bytes, const DeviceProfile& device, const Topology& topology,
                double spacing = 1) const;
-  /// The same where every rank sends to every other directly, equal parts: one hop, and what leaves the node
-  /// and what stays in it move side by side.
+  /// From one rank to another one in another node, over the network card.
+  Seconds network_time(double link_bytes, const DeviceProfile& device, const Topology& topology) const;
+  /// The same as time() where every rank sends to every other directly, equal parts: one hop, and what leaves
+  /// the node and what stays in it move side by side.
   Seconds exchange_time(double ranks, double link_bytes, const DeviceProfile& device,
                         const Topology& topology) const;
 };

@@ -2,15 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "model/pipeline_stages.hpp"
 
 namespace orrery {
 namespace {
+
+/// Pipelines proposed where no split over one server fits.
+constexpr int kMostStages = 16;
 
 struct Footprint {
   double weights = 0, overhead = 0, budget = 0;
@@ -21,6 +27,7 @@ struct Footprint {
 double widest_rotary(const ModelSpec& model) {
   std::int64_t widest = 0;
   for (const auto& kind : model.kinds) {
+    if (kind.count == 0) continue;
     for (const auto& mixer : kind.mixers) {
       const auto* attention = std::get_if<AttentionParams>(&mixer);
       const auto* latent = std::get_if<LatentParams>(&mixer);
@@ -35,6 +42,7 @@ double widest_rotary(const ModelSpec& model) {
 double widest_ffn(const ModelSpec& model) {
   std::int64_t widest = 0;
   for (const auto& kind : model.kinds) {
+    if (kind.count == 0) continue;
     if (const auto* dense = dense_of(kind)) widest = std::max(widest, dense->width);
     if (const auto* moe = std::get_if<MoeParams>(&kind.ffn)) {
       widest = std::max(widest, moe->width * moe->active + moe->shared_width * moe->shared_experts);
@@ -58,7 +66,7 @@ double activation_bytes(const ModelSpec& model, const LoweringContext& ctx, cons
   const double sampler = (policy.sampler_bytes_per_vocab +
                           policy.sampler_bytes_per_logit * static_cast<double>(policy.max_num_seqs)) *
                          static_cast<double>(model.vocab);
-  return policy.activation_bytes_fixed + std::max(layers, sampler);
+  return policy.activation_bytes_fixed + std::max(layers, model.has_head ? sampler : 0);
 }
 
 Footprint footprint(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
@@ -84,39 +92,60 @@ bool splits(const ModelSpec& model, const Shard& shard) {
   }
 }
 
-/// Layers of attention as engines without groups treat them: all keep everything.
-std::vector<KvGroup> all_full(const std::vector<KvGroup>& groups) {
-  std::vector<KvGroup> out(1);
-  for (const KvGroup& g : groups) {
-    KvGroup kept = g;
-    if (g.bytes_per_token > 0) {
-      out.front().bytes_per_token += g.kept.share * g.bytes_per_token;
-      out.front().layers += g.layers;
-      kept.bytes_per_token = 0;
-    }
-    if (kept.state_bytes > 0) out.push_back(kept);
-  }
-  return out;
-}
-
-/// The blocks that a deployment's layers share, and how many there are in `bytes`.
-KvCapacity paged(const ModelSpec& model, const LoweringContext& ctx, const MemoryPolicy& policy,
-                 Tokens max_num_batched_tokens, double bytes) {
+/// The blocks that a deployment's layers share.
+KvBlocks layout_of(const ModelSpec& model, const LoweringContext& ctx, const MemoryPolicy& policy) {
   auto kept = model.kv_groups(ctx);
   const auto attention =
       std::find_if(kept.begin(), kept.end(), [](const KvGroup& g) { return g.bytes_per_token > 0; });
   if (attention != kept.end()) attention->bytes_per_token += policy.draft_kv_bytes_per_token;
   // A block holds as many tokens on each decode-context rank, and so that many times more of a sequence (vLLM
   // v1, kv_cache_utils.py).
-  const KvBlocks layout = kv_blocks(policy.hybrid_groups ? kept : all_full(kept),
-                                    policy.block_size * ctx.shard.dcp, model.max_model_len);
+  return kv_blocks(policy.hybrid_groups ? kept : all_full(kept), policy.block_size * ctx.shard.dcp,
+                   model.max_model_len);
+}
+
+/// One GPU of a stage: what its memory holds, and how many blocks are left room for.
+struct StageMemory {
+  Footprint footprint;
+  double block_bytes = 0;  ///< 0: its layers keep nothing
+  std::int64_t blocks = 0;
+};
+
+StageMemory memory_of(const ModelSpec& stage, const LoweringContext& ctx, const DeviceProfile& device,
+                      const MemoryPolicy& policy, Tokens max_num_batched_tokens, double block_bytes) {
+  StageMemory m{footprint(stage, ctx, device, policy, max_num_batched_tokens), block_bytes};
+  const double bytes = m.footprint.available();
+  if (bytes > 0)
+    m.blocks = block_bytes > 0 ? static_cast<std::int64_t>(std::floor(bytes / block_bytes))
+                               : std::numeric_limits<std::int64_t>::max();
+  return m;
+}
+
+/// The capacity of the stage that has the least, whether or not that is enough for anything.
+KvCapacity least_capacity(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
+                          const MemoryPolicy& policy, Tokens max_num_batched_tokens) {
+  const auto stages = pipeline_stages(model, std::exchange(ctx.shard.pp, 1));
+  const KvBlocks layout = layout_of(model, ctx, policy);
+  StageMemory least;
   KvCapacity c;
-  c.kv_bytes = bytes;
+  for (const ModelSpec& stage : stages) {
+    const double block_bytes =
+        stages.size() == 1 ? layout.block_bytes
+                           : layout.block_bytes_of(policy.hybrid_groups ? stage.kv_groups(ctx)
+                                                                        : all_full(stage.kv_groups(ctx)));
+    const StageMemory m = memory_of(stage, ctx, device, policy, max_num_batched_tokens, block_bytes);
+    const auto room = [](const StageMemory& s) { return std::pair(s.blocks, s.footprint.available()); };
+    if (&stage == &stages.front() || room(m) < room(least)) least = m;
+    c.largest_block_bytes = std::max(c.largest_block_bytes, block_bytes);
+  }
+  c.weight_bytes = least.footprint.weights;
+  c.overhead_bytes = least.footprint.overhead;
+  c.kv_bytes = least.footprint.available();
   c.chunk = max_num_batched_tokens;
-  c.block_bytes = layout.block_bytes;
+  c.block_bytes = least.block_bytes;
   c.block_size = layout.block_size();
   c.groups = layout.groups;
-  if (bytes > 0) c.blocks = static_cast<std::int64_t>(std::floor(bytes / c.block_bytes));
+  c.blocks = least.blocks;
   return c;
 }
 
@@ -126,32 +155,48 @@ std::string amount(const KvCapacity& c) {
                           : fmt::format("{:.0f} sequences", std::floor(c.concurrency(1)));
 }
 
-/// "--tensor-parallel-size 2 leaves 55.0 GiB per GPU for KV (about 361000 tokens)", or "" when no split
-/// helps.
-std::string larger_split(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
-                         const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens tokens_needed) {
-  const int most = topology_for(device).gpus_per_node;
-  for (int tp = ctx.shard.tp * 2; tp <= most; tp *= 2) {
-    ctx.shard.tp = tp;
-    if (!splits(model, ctx.shard)) continue;
-    const double left = footprint(model, ctx, device, policy, max_num_batched_tokens).available();
-    const KvCapacity c = paged(model, ctx, policy, max_num_batched_tokens, left);
-    if (c.longest(tokens_needed) < tokens_needed) continue;
-    return fmt::format("--tensor-parallel-size {} leaves {:.1f} GiB per GPU for KV (about {})", tp,
-                       left / kGiB, amount(c));
+/// What refusals look for beside the capacity itself.
+struct Wanted {
+  const ModelSpec& model;
+  const LoweringContext& ctx;
+  const DeviceProfile& device;
+  const MemoryPolicy& policy;
+  Tokens max_num_batched_tokens;
+  Tokens length;  ///< of one sequence that must fit
+
+  KvCapacity capacity(const LoweringContext& other) const {
+    return least_capacity(model, other, device, policy, max_num_batched_tokens);
   }
-  return "";
+  bool fits(const KvCapacity& c) const { return c.longest(length) >= length; }
+};
+
+/// "--tensor-parallel-size 2 leaves 55.0 GiB per GPU for KV (about 361000 tokens)", with as few ranks as
+/// fit: of one server, else of pipeline stages on several. "" when no split helps.
+std::string larger_split(const Wanted& w) {
+  const int most = topology_for(w.device).gpus_per_node;
+  const auto leaves = [&](const char* flag, int Shard::*size, int limit) -> std::string {
+    LoweringContext ctx = w.ctx;
+    for (int n = ctx.shard.*size * 2; n <= limit; n *= 2) {
+      ctx.shard.*size = n;
+      if (!splits(w.model, ctx.shard)) continue;
+      const KvCapacity c = w.capacity(ctx);
+      if (!w.fits(c)) continue;
+      return fmt::format("{} {} leaves {:.1f} GiB per GPU for KV (about {})", flag, n, c.kv_bytes / kGiB,
+                         amount(c));
+    }
+    return "";
+  };
+  const std::string tensor = leaves("--tensor-parallel-size", &Shard::tp, most);
+  return tensor.empty() ? leaves("--pipeline-parallel-size", &Shard::pp, kMostStages) : tensor;
 }
 
 /// "--quantization fp8 (65.9 GiB)" when 8-bit weights would fit, else "".
-std::string smaller_format(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
-                           const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens tokens_needed) {
-  if (bytes_per_element(ctx.precision.weight) <= 1.0 || device.tensor_peak(DType::fp8) <= 0) return "";
+std::string smaller_format(const Wanted& w) {
+  LoweringContext ctx = w.ctx;
+  if (bytes_per_element(ctx.precision.weight) <= 1.0 || w.device.tensor_peak(DType::fp8) <= 0) return "";
   ctx.precision.weight = ctx.precision.compute = DType::fp8;
-  const auto f = footprint(model, ctx, device, policy, max_num_batched_tokens);
-  if (paged(model, ctx, policy, max_num_batched_tokens, f.available()).longest(tokens_needed) < tokens_needed)
-    return "";
-  return fmt::format("--quantization fp8 ({:.1f} GiB)", f.weights / kGiB);
+  const KvCapacity c = w.capacity(ctx);
+  return w.fits(c) ? fmt::format("--quantization fp8 ({:.1f} GiB)", c.weight_bytes / kGiB) : "";
 }
 
 std::string ways_out(const std::vector<std::string>& ways) {
@@ -174,33 +219,25 @@ std::string offer(const DeviceProfile& device, const MemoryPolicy& policy) {
                      policy.fraction);
 }
 
-[[noreturn]] void refuse_weights(const ModelSpec& model, const LoweringContext& ctx,
-                                 const DeviceProfile& device, const MemoryPolicy& policy,
-                                 Tokens max_num_batched_tokens, const Footprint& f) {
-  const auto hint = ways_out({larger_split(model, ctx, device, policy, max_num_batched_tokens, 1),
-                              smaller_format(model, ctx, device, policy, max_num_batched_tokens, 1)});
+[[noreturn]] void refuse_weights(const Wanted& w, const KvCapacity& c) {
+  const auto hint = ways_out({larger_split(w), smaller_format(w)});
   throw ConfigError(
-      fmt::format("model does not fit: {} {} weights are {:.1f} GiB per GPU at tp{} and {:.1f} GiB go to "
+      fmt::format("model does not fit: {} {} weights are {:.1f} GiB per GPU at {} and {:.1f} GiB go to "
                   "activations and the runtime; {}",
-                  model.name, name(ctx.precision.weight), f.weights / kGiB, ctx.shard.tp, f.overhead / kGiB,
-                  offer(device, policy)),
+                  w.model.name, name(w.ctx.precision.weight), c.weight_bytes / kGiB, name(w.ctx.shard),
+                  c.overhead_bytes / kGiB, offer(w.device, w.policy)),
       hint.empty() ? "no split over one server fits; choose a device with more memory" : hint,
       ExitCode::infeasible);
 }
 
-[[noreturn]] void refuse_context(const ModelSpec& model, const LoweringContext& ctx,
-                                 const DeviceProfile& device, const MemoryPolicy& policy,
-                                 Tokens max_num_batched_tokens, Tokens max_model_len,
-                                 const KvCapacity& capacity) {
-  const Tokens fits = capacity.longest(max_model_len);
+[[noreturn]] void refuse_context(const Wanted& w, const KvCapacity& c) {
+  const Tokens fits = c.longest(w.length);
   const auto shorter = fits > 0 ? fmt::format("--max-model-len {}", fits) : std::string();
   throw ConfigError(
       fmt::format(
-          "the KV cache holds {} tokens ({:.1f} GiB per GPU at tp{}), fewer than max_model_len {} of {}",
-          fits, capacity.kv_bytes / kGiB, ctx.shard.tp, max_model_len, model.name),
-      ways_out({shorter, larger_split(model, ctx, device, policy, max_num_batched_tokens, max_model_len),
-                smaller_format(model, ctx, device, policy, max_num_batched_tokens, max_model_len)}),
-      ExitCode::infeasible);
+          "the KV cache holds {} tokens ({:.1f} GiB per GPU at {}), fewer than max_model_len {} of {}", fits,
+          c.kv_bytes / kGiB, name(w.ctx.shard), w.length, w.model.name),
+      ways_out({shorter, larger_split(w), smaller_format(w)}), ExitCode::infeasible);
 }
 
 }  // namespace
@@ -243,14 +280,10 @@ double KvCapacity::concurrency(Tokens tokens) const {
 
 KvCapacity kv_capacity(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
                        const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens max_model_len) {
-  const auto f = footprint(model, ctx, device, policy, max_num_batched_tokens);
-  KvCapacity c = paged(model, ctx, policy, max_num_batched_tokens, f.available());
-  c.weight_bytes = f.weights;
-  c.overhead_bytes = f.overhead;
-  if (c.blocks < 1) refuse_weights(model, ctx, device, policy, max_num_batched_tokens, f);
-  if (c.longest(max_model_len) < max_model_len) {
-    refuse_context(model, ctx, device, policy, max_num_batched_tokens, max_model_len, c);
-  }
+  const KvCapacity c = least_capacity(model, ctx, device, policy, max_num_batched_tokens);
+  if (c.blocks < 1) refuse_weights({model, ctx, device, policy, max_num_batched_tokens, 1}, c);
+  const Wanted all{model, ctx, device, policy, max_num_batched_tokens, max_model_len};
+  if (!all.fits(c)) refuse_context(all, c);
   return c;
 }
 

@@ -26,8 +26,9 @@ struct MemoryPolicy {
 };
 
 struct KvCapacity {
-  double weight_bytes = 0, overhead_bytes = 0, kv_bytes = 0;  ///< per GPU
-  double block_bytes = 0;                                     ///< of one block of one group
+  double weight_bytes = 0, overhead_bytes = 0, kv_bytes = 0;  ///< per GPU of the stage with the fewest blocks
+  double block_bytes = 0;                                     ///< of one block of one group, on such a GPU
+  double largest_block_bytes = 0;        ///< the same where the most layers keep something
   std::int64_t blocks = 0;               ///< as the engine logs them, the reserved null block included
   int block_size = 16;                   ///< tokens of the shortest block
   std::vector<KvBlockGroup> groups{{}};  ///< that share the blocks
@@ -46,6 +47,8 @@ struct KvCapacity {
   double concurrency(Tokens tokens) const;
 };
 
+/// Each pipeline stage has memory of its own, and all have as many blocks as the one that has the fewest
+/// (vLLM, kv_cache_utils.py: get_kv_cache_configs). Groups are those of the whole model.
 /// Errors: ConfigError (infeasible) naming weights, budget and the smallest split or format that fits.
 KvCapacity kv_capacity(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
                        const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens max_model_len);

@@ -61,6 +61,32 @@ int KvBlocks::block_size() const {
   return least;
 }
 
+std::vector<KvGroup> all_full(const std::vector<KvGroup>& groups) {
+  std::vector<KvGroup> out(1);
+  for (const KvGroup& g : groups) {
+    KvGroup kept = g;
+    if (g.bytes_per_token > 0) {
+      out.front().bytes_per_token += g.kept.share * g.bytes_per_token;
+      out.front().layers += g.layers;
+      kept.bytes_per_token = 0;
+    }
+    if (kept.state_bytes > 0) out.push_back(kept);
+  }
+  return out;
+}
+
+double KvBlocks::block_bytes_of(const std::vector<KvGroup>& layers) const {
+  std::int64_t most = 0;
+  for (const Kind& kind : kinds_of(layers, 1, 1)) {
+    const auto group = std::find_if(groups.begin(), groups.end(), [&](const KvBlockGroup& g) {
+      return g.state == kind.group.state && g.cap == kind.group.cap;
+    });
+    ORRERY_CHECK(group != groups.end(), "a stage keeps what its model does not");
+    most = std::max(most, divide_up(kind.layers, group->count));
+  }
+  return static_cast<double>(most) * page_bytes;
+}
+
 KvBlocks kv_blocks(const std::vector<KvGroup>& groups, int block_size, Tokens longest) {
   ORRERY_CHECK(block_size >= 1, "blocks of no tokens");
   auto kinds = kinds_of(groups, block_size, longest);
@@ -75,6 +101,7 @@ KvBlocks kv_blocks(const std::vector<KvGroup>& groups, int block_size, Tokens lo
     k.group.count = static_cast<int>(divide_up(k.layers, layers));
     out.groups.push_back(k.group);
   }
+  out.page_bytes = page;
   out.block_bytes = layers * page;
   return out;
 }

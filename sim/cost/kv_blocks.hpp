@@ -43,10 +43,18 @@ inline std::int64_t most_blocks(const std::vector<KvBlockGroup>& groups, Tokens 
 struct KvBlocks {
   std::vector<KvBlockGroup> groups;  ///< full attention first, then caps, then states
   double block_bytes = 0;            ///< of one block of one group, on one rank
+  double page_bytes = 0;             ///< of them, one layer's
 
   /// The smallest block, in tokens.
   int block_size() const;
+  /// Bytes of one block of one group on a rank that holds only these of the layers (a pipeline stage): each
+  /// kind's are spread evenly over its groups, so that the fullest one decides (kv_cache_utils.py:
+  /// _get_kv_cache_groups_uniform_page_size). 0 = the layers keep nothing.
+  double block_bytes_of(const std::vector<KvGroup>& layers) const;
 };
+
+/// The same layers as engines without groups treat them: all of attention keep everything.
+std::vector<KvGroup> all_full(const std::vector<KvGroup>& groups);
 
 /// Puts layers into groups as vLLM v1 does (kv_cache_utils.py, get_kv_cache_groups): all of one kind are one
 /// group. Of several kinds each is cut into groups of as many layers as the rarest kind has, or as the most

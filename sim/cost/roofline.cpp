@@ -27,6 +27,9 @@ double RooflineModel::tensor_peak(DType t) const {
 
 KernelTime RooflineModel::price(const KernelCall& call) const {
   const Work& w = call.work;
+  if (call.cls == &kSendRecvNetwork) {
+    return {efficiency_.collectives.network_time(w.link_bytes, device_, topology_), Provenance::analytic};
+  }
   if (is_collective(*call.cls)) {
     return {efficiency_.collectives.time(ranks_of(call), w.link_bytes, device_, topology_, spacing_of(call)),
             Provenance::analytic};

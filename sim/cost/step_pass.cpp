@@ -1,9 +1,9 @@
 #include "cost/step_pass.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "ops/context_parallel.hpp"
-#include "ops/linear.hpp"
 
 namespace orrery {
 
@@ -22,11 +22,11 @@ std::int64_t per_layer_ps(Seconds each, const ModelSpec& model) {
 }  // namespace
 
 StepModel::StepModel(const ModelSpec& model, const Shard& shard, const KernelPlan& engine,
-                     KernelCostModelPtr cost, int joined_inputs)
+                     KernelCostModelPtr cost, OperatorPtr input)
     : plan(engine),
       windows(model.caps().size()),
       prompt_ranks(shard.cp),
-      kernels(model, shard, plan, std::move(cost), joining_projection(model, joined_inputs)),
+      kernels(model, shard, plan, std::move(cost), std::move(input)),
       eager(per_layer_ps(plan.eager_launch_per_layer, model)),
       gaps(per_layer_ps(plan.kernel_gap_per_layer, model)),
       parts(kernels),

@@ -15,8 +15,9 @@ namespace orrery {
 /// A model on one rank as steps price it: its kernels, and the tables of what depends on tokens, logit rows
 /// and chunks alone. They refer to each other: not to be moved.
 struct StepModel {
+  /// `input` as StepKernels has it.
   StepModel(const ModelSpec& model, const Shard& shard, const KernelPlan& plan, KernelCostModelPtr cost,
-            int joined_inputs);
+            OperatorPtr input = nullptr);
   StepModel(const StepModel&) = delete;
   StepModel& operator=(const StepModel&) = delete;
 

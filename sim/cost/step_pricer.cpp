@@ -1,45 +1,52 @@
 #include "cost/step_pricer.hpp"
 
 #include <algorithm>
-#include <array>
+#include <deque>
 #include <optional>
 #include <utility>
 
 #include "cost/step_encoder.hpp"
 #include "cost/step_lanes.hpp"
 #include "cost/step_pass.hpp"
+#include "cost/step_stages.hpp"
 #include "ops/context_parallel.hpp"
 
 namespace orrery {
 
 namespace {
 
-/// Host time of a step in integer picoseconds, and how it combines with the device's.
+/// Host time of a step in integer picoseconds, and how it combines with the device's. Each stage of a
+/// pipeline has a worker whose own part shows. What a batch's scheduling could hide behind is other batches:
+/// its sequences are planned again when it returns.
 struct HostTime {
-  HostTime(const KernelPlan& plan, const Drafting& drafting)
-      : async(plan.async_scheduling),
+  HostTime(const KernelPlan& plan, const Drafting& drafting, int workers)
+      : async(plan.async_scheduling && workers == 1),
+        stages(workers),
         per_step(to_ps(plan.host_per_step).value),
         per_seq(to_ps(plan.host_per_seq).value),
         exposed(to_ps(plan.host_exposed + drafting.host).value),
         exposed_prefill(to_ps(plan.host_exposed_prefill).value) {}
 
   std::int64_t hidden(std::int64_t seqs) const { return per_step + per_seq * seqs; }
+  std::int64_t worker(bool prefill) const { return exposed + (prefill ? exposed_prefill : 0); }
   std::int64_t step(std::int64_t device, std::int64_t seqs, bool prefill) const {
-    const std::int64_t visible = exposed + (prefill ? exposed_prefill : 0);
+    const std::int64_t visible = stages * worker(prefill);
     return (async ? std::max(device, hidden(seqs)) : device + hidden(seqs)) + visible;
   }
 
   bool async;
+  std::int64_t stages;
   std::int64_t per_step, per_seq, exposed, exposed_prefill;
 };
 
-/// The passes of a step, the target's first.
-std::vector<StepPass> passes_of(StepModel& target, StepModel* draft, const ModelSpec& model,
+/// The passes of a step, the target's first: those of its stages and links in turn.
+std::vector<StepPass> passes_of(std::deque<StepModel>& target, StepModel* draft, const ModelSpec& model,
                                 const Drafting& drafting) {
   const auto longest = [](const ModelSpec& m) { return m.max_model_len + m.max_model_len / 5; };
   std::vector<StepPass> passes;
   const std::int64_t q = drafting.queries;
-  passes.emplace_back(target, PassForm{q, q, true, 1}, longest(model), drafting.pace_steps);
+  for (StepModel& part : target)
+    passes.emplace_back(part, PassForm{q, q, true, 1}, longest(model), drafting.pace_steps);
   if (draft == nullptr) return passes;
   const Tokens drafted = std::max(longest(model), longest(*drafting.model));
   passes.emplace_back(*draft, PassForm{q, 1, true, 1}, drafted, drafting.pace_steps);
@@ -61,22 +68,32 @@ struct StepPricer::Impl {
         plan(std::move(p)),
         draft_plan(plan),
         drafting(std::move(how)),
-        host(plan, drafting),
+        host(plan, drafting, shard.pp),
         image(size),
-        target(model, shard, plan, cost, 0) {
-    if (model.encoder && image.width > 0) encoder.emplace(target.kernels, *model.encoder, image, plan);
+        target(stages_and_links(model, shard, plan, topology, cost)) {
+    ORRERY_CHECK(shard.pp == 1 || drafting.queries == 1, "speculation in a pipeline is not modelled");
+    if (model.encoder && image.width > 0)
+      encoder.emplace(target.front().kernels, *model.encoder, image, plan);
     if (drafting.model && drafting.passes > 0) {
       if (drafting.precision) draft_plan.precision = *drafting.precision;
       draft = std::make_unique<StepModel>(*drafting.model, shard, draft_plan, std::move(cost),
-                                          drafting.joined_inputs);
+                                          joining_projection(*drafting.model, drafting.joined_inputs));
     }
     passes = passes_of(target, draft.get(), model, drafting);
   }
 
-  void count(double total_ps, std::span<const double> kernels) {
-    for (std::size_t i = 0; i < kernels.size(); ++i) {
-      total_ps -= kernels[i];
-      if (i > 0) draft_ps += kernels[i];
+  /// Peers of the i-th pass: all of a pipeline's stages have those of the target.
+  const PassPeers& peers_of(std::size_t i, const StepPeers& peers) const {
+    return peers.passes[i < target.size() ? 0 : i - target.size() + 1];
+  }
+
+  /// Counts a step or run of `total_ps`; `account` counts one pass of it and returns its kernels' ps.
+  template <class Account>
+  void count(double total_ps, Account account) {
+    for (std::size_t i = 0; i < passes.size(); ++i) {
+      const double kernels = account(passes[i], i);
+      total_ps -= kernels;
+      if (i >= target.size()) draft_ps += kernels;
     }
     host_ps += total_ps;
   }
@@ -89,7 +106,7 @@ struct StepPricer::Impl {
   Drafting drafting;
   HostTime host;
   Image image;
-  StepModel target;
+  std::deque<StepModel> target;  ///< stages and, between them, links
   std::optional<EncoderTable> encoder;
   ClassAccount encoded;
   std::unique_ptr<StepModel> draft;
@@ -107,7 +124,9 @@ StepPricer::StepPricer(StepPricer&&) noexcept = default;
 StepPeers StepPricer::gather(std::span<const RankStep> ranks) const {
   StepPeers peers;
   if (ranks.size() < 2) return peers;
-  for (std::size_t i = 0; i < impl_->passes.size(); ++i) peers.passes[i] = impl_->passes[i].gather(ranks);
+  peers.passes[0] = impl_->passes[0].gather(ranks);
+  for (std::size_t i = impl_->target.size(); i < impl_->passes.size(); ++i)
+    peers.passes[i - impl_->target.size() + 1] = impl_->passes[i].gather(ranks);
   return peers;
 }
 
@@ -118,7 +137,7 @@ AffinePrice StepPricer::decode(const DecodeSet& set, const StepPeers& peers) {
   for (std::size_t i = 0; i < p.passes.size(); ++i) {
     StepPass& pass = p.passes[i];
     const ContextPrice attention = pass.decode_attention(set);
-    device += pass.decode_fixed(set.seqs, peers.passes[i]) + attention.ps;
+    device += pass.decode_fixed(set.seqs, p.peers_of(i, peers)) + attention.ps;
     slope += attention.rise;
     steps = std::min(steps, attention.steps);
   }
@@ -136,30 +155,47 @@ AffinePrice StepPricer::decode(const DecodeSet& set, const StepPeers& peers) {
 Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, const StepPeers& peers) {
   Impl& p = *impl_;
   std::int64_t device = 0;
-  for (std::size_t i = 0; i < p.passes.size(); ++i) device += p.passes[i].mixed(set, chunks, peers.passes[i]);
+  for (std::size_t i = 0; i < p.passes.size(); ++i)
+    device += p.passes[i].mixed(set, chunks, p.peers_of(i, peers));
   if (p.encoder) device += p.encoder->ps(chunks);
   const std::int64_t scheduled = set.seqs + static_cast<std::int64_t>(chunks.size());
   return Ps(p.host.step(device, scheduled, true));
 }
 
+void StepPricer::stage_times(const DecodeSet& set, std::span<const PrefillChunk> chunks, StageTimes& out) {
+  Impl& p = *impl_;
+  out.host = Ps(p.host.hidden(set.seqs + static_cast<std::int64_t>(chunks.size())));
+  out.stages.clear(), out.links.clear();
+  for (std::size_t i = 0; i < p.target.size(); ++i) {
+    StepPass& pass = p.passes[i];
+    std::int64_t device = chunks.empty() ? pass.decode_fixed(set.seqs, {}) + pass.decode_attention(set).ps
+                                         : pass.mixed(set, chunks, {});
+    if (i == 0 && p.encoder) device += p.encoder->ps(chunks);
+    if (i % 2 == 0) {
+      out.stages.emplace_back(device + p.host.worker(!chunks.empty()));
+    } else {
+      out.links.emplace_back(device);
+    }
+  }
+}
+
 void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps,
                                 const StepPeers& peers) {
-  std::array<double, 3> kernels{};
-  for (std::size_t i = 0; i < impl_->passes.size(); ++i)
-    kernels[i] = impl_->passes[i].account_decode(set, steps, peers.passes[i]);
   const auto n = static_cast<double>(steps);
   impl_->count(
       static_cast<double>(price.first.value) * n + static_cast<double>(price.slope.value) * (n * (n - 1) / 2),
-      kernels);
+      [&](StepPass& pass, std::size_t i) {
+        return pass.account_decode(set, steps, impl_->peers_of(i, peers));
+      });
 }
 
 void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total,
                                const StepPeers& peers) {
-  std::array<double, 3> kernels{};
-  for (std::size_t i = 0; i < impl_->passes.size(); ++i)
-    kernels[i] = impl_->passes[i].account_mixed(set, chunks, peers.passes[i]);
-  if (impl_->encoder) kernels[0] += impl_->encoder->account(chunks, impl_->encoded);
-  impl_->count(static_cast<double>(total.value), kernels);
+  impl_->count(static_cast<double>(total.value), [&](StepPass& pass, std::size_t i) {
+    double kernels = pass.account_mixed(set, chunks, impl_->peers_of(i, peers));
+    if (i == 0 && impl_->encoder) kernels += impl_->encoder->account(chunks, impl_->encoded);
+    return kernels;
+  });
 }
 
 TimeShares StepPricer::shares() const {
@@ -169,7 +205,7 @@ TimeShares StepPricer::shares() const {
   const auto add_tables = [&](const StepModel& m) {
     m.tokens.account(all), m.pooled.account(all), m.rows.account(all);
   };
-  add_tables(impl_->target);
+  for (const StepModel& part : impl_->target) add_tables(part);
   if (impl_->draft) add_tables(*impl_->draft);
   TimeShares shares;
   all.add_to(shares);
@@ -230,9 +266,14 @@ Seconds explain_encoder(const EncoderTable& encoder, const StepKernels& kernels,
 StepExplanation StepPricer::explain(const BatchShape& batch) const {
   const Impl& p = *impl_;
   StepExplanation out;
-  if (const std::int64_t images = images_of(batch.chunks); p.encoder && images > 0)
-    out.device += explain_encoder(*p.encoder, p.target.kernels, images, out);
-  for (const StepPass& pass : p.passes) out.device += explain_pass(pass, batch, out);
+  for (std::size_t i = 0; i < p.passes.size(); ++i) {
+    Seconds device{0};
+    if (const std::int64_t images = images_of(batch.chunks); i == 0 && p.encoder && images > 0)
+      device += explain_encoder(*p.encoder, p.target.front().kernels, images, out);
+    device += explain_pass(p.passes[i], batch, out);
+    if (i % 2 == 0 && i < p.target.size()) out.stages.push_back(device);
+    out.device += device;
+  }
   const std::int64_t scheduled = batch.decode_seqs + static_cast<std::int64_t>(batch.chunks.size());
   out.total = to_seconds(Ps(p.host.step(to_ps(out.device).value, scheduled, !batch.chunks.empty())));
   out.host = out.total - out.device;
@@ -252,7 +293,7 @@ const KernelPlan& StepPricer::plan() const {
   return impl_->plan;
 }
 const KernelCostModel& StepPricer::cost() const {
-  return impl_->target.kernels.cost();
+  return impl_->target.front().kernels.cost();
 }
 const Drafting& StepPricer::drafting() const {
   return impl_->drafting;

@@ -44,12 +44,22 @@ struct PricedCall {
 struct StepExplanation {
   std::vector<PricedCall> calls;
   Seconds device{0}, host{0}, total{0};
+  std::vector<Seconds> stages;  ///< of the device time, that of each pipeline stage
+};
+
+/// A step's way through a pipeline. A stage is busy for its time, what its worker does on the CPU before
+/// included; what is sent to the next one takes a link's time, in which the stage can begin another batch.
+struct StageTimes {
+  Ps host{0};  ///< of the scheduler, before the first stage
+  std::vector<Ps> stages;
+  std::vector<Ps> links;  ///< one fewer
 };
 
 /// The price of engine steps of one (model, split, device, topology, plan): tables over tokens and logit
 /// rows, and per decode-set size a piecewise affine function of context with integer picosecond coefficients,
 /// filled on first use. With speculation a step also verifies and drafts (Drafting). Where the model has an
-/// encoder and `image` a size, chunks bring the encoder's work for their images. Not thread-safe (it
+/// encoder and `image` a size, chunks bring the encoder's work for their images. Of a pipeline the price is
+/// that of a batch alone in it: the scheduler, then each stage and link in turn. Not thread-safe (it
 /// fills its tables); one per replica group and thread. Prices depend on their arguments alone, never on the
 /// order of calls.
 class StepPricer {
@@ -69,6 +79,9 @@ class StepPricer {
 
   /// Price of a step with prefill chunks beside an optional decode set.
   Ps mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, const StepPeers& peers = {});
+
+  /// Writes out what decode() of one step, or mixed() with chunks, adds up to in a pipeline.
+  void stage_times(const DecodeSet& set, std::span<const PrefillChunk> chunks, StageTimes& out);
 
   /// Adds the shares of `steps` decode steps (the same run as priced by decode) or of one mixed step to the
   /// running account; cheap (counts per table entry), expanded by shares().

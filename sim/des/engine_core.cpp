@@ -24,11 +24,12 @@ void StepRun::cut(Ps now) {
 EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, const CoreContext& context)
     : where_(where),
       front_end_(config.front_end),
-      async_(config.scheduler.async_scheduling),
+      async_(config.scheduler.async_scheduling && config.scheduler.lanes == 1),
       hands_over_(config.scheduler.hands_over),
       context_(context),
       pricer_(config.pricer),
-      scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())) {}
+      scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())),
+      clocks_(static_cast<std::size_t>(config.scheduler.lanes)) {}
 
 EngineCore::Arrival EngineCore::enqueue(const Request& request, Ps now) {
   const char* refusal = nullptr;
@@ -80,131 +81,156 @@ void EngineCore::decide(BatchPlan& plan, Ps now) {
 }
 
 bool EngineCore::plan(Ps now) {
-  current_.clear();
-  if (async_) std::swap(current_, next_);
-  if (current_.empty()) {
-    decide(current_, now);
-    mark_preempted(current_, now);
+  BatchPlan& plan = current_.plan;
+  plan.clear();
+  if (async_) std::swap(plan, next_);
+  while (plan.empty()) {
+    decide(plan, now);
+    mark_preempted(plan, now);
+    if (plan.preempted.empty()) break;  // else another lane may have the blocks now
   }
-  if (current_.empty()) {
-    ORRERY_CHECK(scheduler_->running() > 0 || scheduler_->waiting() == 0 || scheduler_->in_transfer() > 0,
+  if (plan.empty()) {
+    ORRERY_CHECK(scheduler_->running() > 0 || scheduler_->waiting() == 0 || scheduler_->in_transfer() > 0 ||
+                     scheduler_->in_flight() > 0,
                  "the scheduler is stuck: requests wait and nothing runs");
     return false;
   }
-  load_ = load();
+  current_.load = load();
   if (async_) decide(next_, now);
-  for (const SeqIndex i : current_.admitted) {
+  for (const SeqIndex i : plan.admitted) {
     Sequence& seq = scheduler_->sequence(i);
     if (seq.scheduled == kNever) seq.scheduled = now;
   }
   context_.totals.peak_running = std::max(context_.totals.peak_running, scheduler_->running());
   mark_stalled(now);
+  current_.chunks.clear();
+  for (const auto& chunk : plan.chunks) {
+    const Request& request = scheduler_->sequence(chunk.seq).request;
+    current_.chunks.push_back(chunk.tokens);
+    current_.chunks.back().images =
+        images_begun(request.images, request.prompt_tokens, pricer_->image_tokens(), chunk.tokens);
+  }
   return true;
 }
 
 /// Decoding sequences that the last step left out wait for their next token since their last.
 void EngineCore::mark_stalled(Ps now) {
-  stall_ = Ps(0), stalled_seqs_ = 0;
-  if (current_.decode.seqs > joined_since_decode_ && last_decode_ < now) {
-    stall_ = now - last_decode_;
-    stalled_seqs_ = current_.decode.seqs - joined_since_decode_;
+  current_.stall = Ps(0), current_.stalled_seqs = 0;
+  const std::int64_t seqs = current_.plan.decode.seqs;
+  if (seqs > clock().joined_since && clock().last_decode < now) {
+    current_.stall = now - clock().last_decode;
+    current_.stalled_seqs = seqs - clock().joined_since;
   }
 }
 
 void EngineCore::launch(const StepRun& run) {
+  clock().end = run.end();
   if (async_) mark_preempted(next_, run.end());  // their last token is in the step that starts now
-  for (const SeqIndex i : current_.admitted) {
+  for (const SeqIndex i : current_.plan.admitted) {
     if (hands_over_) {
       context_.listener.on_prefill(scheduler_->sequence(i).request, {where_, i}, run.start, run.end());
     }
   }
 }
 
-/// Remembers when preempted sequences had their last token, for the gap that follows.
+/// Remembers when preempted sequences had their last token, or have it with a step in flight, for the gap
+/// that follows.
 void EngineCore::mark_preempted(const BatchPlan& plan, Ps last_token) {
   for (const SeqIndex i : plan.preempted) {
     Sequence& seq = scheduler_->sequence(i);
-    if (seq.last_token == kNever && seq.first_token != kNever) seq.last_token = last_token;
+    if (seq.last_token != kNever || seq.first_token == kNever) continue;
+    seq.last_token = std::max(last_token, clocks_[static_cast<std::size_t>(seq.lane)].end);
   }
+}
+
+void EngineCore::stage_times(StageTimes& out) {
+  pricer_->stage_times(current_.plan.decode, current_.chunks, out);
 }
 
 AffinePrice EngineCore::price(const StepPeers& peers) {
   if (pure()) {
-    AffinePrice price = pricer_->decode(current_.decode, peers);
+    AffinePrice price = pricer_->decode(current_.plan.decode, peers);
     price.steps = context_.stepwise ? 1 : std::min(price.steps, 1 + steps_that_cannot_change());
     return price;
   }
-  chunks_.clear();
-  for (const auto& chunk : current_.chunks) {
-    const Request& request = scheduler_->sequence(chunk.seq).request;
-    chunks_.push_back(chunk.tokens);
-    chunks_.back().images =
-        images_begun(request.images, request.prompt_tokens, pricer_->image_tokens(), chunk.tokens);
-  }
-  return {pricer_->mixed(current_.decode, chunks_, peers), Ps(0), 1};
+  return {pricer_->mixed(current_.plan.decode, current_.chunks, peers), Ps(0), 1};
 }
 
 /// Further steps that would be decided just like the one in flight if nobody arrives.
 std::int64_t EngineCore::steps_that_cannot_change() const {
-  if (!async_) return scheduler_->extendable(current_);
-  const bool same_set = current_.finishing.empty() && next_.preempted.empty() && next_.chunks.empty() &&
-                        next_.decode == current_.decode.advanced(1);
-  const bool same_slope = next_.decode.growing == current_.decode.growing;
+  const BatchPlan& plan = current_.plan;
+  if (!async_) return scheduler_->extendable(plan);
+  const bool same_set = plan.finishing.empty() && next_.preempted.empty() && next_.chunks.empty() &&
+                        next_.decode == plan.decode.advanced(1);
+  const bool same_slope = next_.decode.growing == plan.decode.growing;
   return same_set && same_slope ? scheduler_->extendable(next_) : 0;
 }
 
-void EngineCore::settle(const StepRun& run, const StepPeers& peers, bool counted) {
+void EngineCore::settle(const StepRun& run, const StepPeers& peers, bool counted, double gpu_share) {
   const Ps now = run.end();
-  scheduler_->extend(async_ ? next_ : current_, run.steps - 1);
+  scheduler_->extend(async_ ? next_ : current_.plan, run.steps - 1);
   context_.totals.steps += run.steps;
-  tell(run, peers, counted);
+  if (current_.plan.decode.seqs > 0) clock().last_decode = now, clock().joined_since = 0;
+  clock().end = now;
+  if (counted) account(run, peers);
+  tell(run, gpu_share);
   deliver(now);
-  scheduler_->complete(current_);
-  for (const SeqIndex i : current_.finishing) hands_over_ ? hand_over(i, now) : finish_request(i, now);
+  scheduler_->complete(current_.plan);
+  for (const SeqIndex i : current_.plan.finishing) hands_over_ ? hand_over(i, now) : finish_request(i, now);
 }
 
-void EngineCore::tell_decode(const StepRun& run, const StepPeers& peers, bool counted) {
-  // In a synchronous run extend() has moved the plan to its last step; the price is that of its first.
-  const DecodeSet first = async_ ? current_.decode : current_.decode.advanced(1 - run.steps);
-  if (counted) pricer_->account_decode(first, run.price, run.steps, peers);
+/// In a synchronous run extend() has moved the plan to its last step; the price is that of its first.
+DecodeSet EngineCore::first_set(const StepRun& run) const {
+  return async_ ? current_.plan.decode : current_.plan.decode.advanced(1 - run.steps);
+}
+
+void EngineCore::account(const StepRun& run, const StepPeers& peers) {
+  if (pure()) {
+    pricer_->account_decode(first_set(run), run.price, run.steps, peers);
+  } else {
+    pricer_->account_mixed(current_.plan.decode, current_.chunks, run.price.first, peers);
+  }
+}
+
+void EngineCore::tell_decode(const StepRun& run, double gpu_share) {
+  const DecodeSet first = first_set(run);
   DecodeRun told;
-  told.where = where_, told.start = run.start, told.first = run.price.first, told.slope = run.price.slope;
-  told.steps = run.steps, told.seqs = first.seqs, told.context = first.context, told.load = load_;
-  told.stall = stall_, told.stalled_seqs = stalled_seqs_;
-  told.pace = first.pace;
+  told.where = where(), told.start = run.start, told.first = run.price.first, told.slope = run.price.slope;
+  told.steps = run.steps, told.seqs = first.seqs, told.context = first.context, told.load = current_.load;
+  told.stall = current_.stall, told.stalled_seqs = current_.stalled_seqs;
+  told.pace = first.pace, told.gpu_share = gpu_share;
   // The last step may bring tokens that nobody asked for, or drawn ones: of its own step the plan knows.
+  const BatchPlan& plan = current_.plan;
   if (!async_ || told.steps == 1)
-    told.extra_tokens = current_.decode_tokens - current_.decode.seqs * current_.decode.pace.after(1);
+    told.extra_tokens = plan.decode_tokens - plan.decode.seqs * plan.decode.pace.after(1);
   for (Observer* o : context_.observers) o->on_decode_run(told);
 }
 
-void EngineCore::tell(const StepRun& run, const StepPeers& peers, bool counted) {
-  const BatchPlan& plan = current_;
-  if (plan.decode.seqs > 0) last_decode_ = run.end(), joined_since_decode_ = 0;
-  if (pure()) return tell_decode(run, peers, counted);
-  if (counted) pricer_->account_mixed(plan.decode, chunks_, run.price.first, peers);
+void EngineCore::tell(const StepRun& run, double gpu_share) {
+  if (pure()) return tell_decode(run, gpu_share);
+  const BatchPlan& plan = current_.plan;
   chunk_events_.clear();
   for (const auto& c : plan.chunks) {
     chunk_events_.push_back(
         {scheduler_->sequence(c.seq).request.id, c.tokens.new_tokens, c.tokens.past, c.last});
   }
   MixedStep step;
-  step.where = where_, step.start = run.start, step.duration = run.end() - run.start;
+  step.where = where(), step.start = run.start, step.duration = run.end() - run.start;
   step.decode_seqs = plan.decode.seqs, step.context = plan.decode.context;
   step.extra_tokens = plan.decode_tokens - plan.decode.seqs;
   step.prefill_tokens = plan.prefill_tokens;
-  step.chunks = chunk_events_, step.load = load_;
-  step.stall = stall_, step.stalled_seqs = stalled_seqs_;
+  step.chunks = chunk_events_, step.load = current_.load;
+  step.stall = current_.stall, step.stalled_seqs = current_.stalled_seqs, step.gpu_share = gpu_share;
   for (Observer* o : context_.observers) o->on_mixed_step(step);
 }
 
 /// First tokens, and first tokens after a preemption, leave with the step that computed the prompt's last
 /// chunk.
 void EngineCore::deliver(Ps now) {
-  for (const auto& chunk : current_.chunks) {
+  for (const auto& chunk : current_.plan.chunks) {
     if (!chunk.last) continue;
     Sequence& seq = scheduler_->sequence(chunk.seq);
-    ++joined_since_decode_;
+    ++clock().joined_since;
     if (seq.first_token == kNever) {
       seq.first_token = now;
     } else if (seq.last_token != kNever) {

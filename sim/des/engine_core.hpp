@@ -27,6 +27,9 @@ struct StepRun {
 /// owns the clock: plan() at the start of a step, shape() and price(), launch() with the run that was decided
 /// for it, settle() at its end. With async scheduling the plan of step n+1 is made when step n starts, so an
 /// arrival during step n joins n+2.
+///
+/// In a pipeline several steps are in flight: each is taken out once it is launched, another one planned, and
+/// it is put back when it is over.
 class EngineCore {
  public:
   /// Whether an arrival may change what the steps in flight would have gone on with.
@@ -41,22 +44,46 @@ class EngineCore {
   /// Decides the step that starts at `now`; false when there is nothing to do.
   bool plan(Ps now);
   /// What the planned step brings to those that step together with it.
-  RankStep shape() const { return {current_.decode.seqs, current_.prefill_tokens, chunk_count()}; }
+  RankStep shape() const { return {current_.plan.decode.seqs, current_.plan.prefill_tokens, chunk_count()}; }
   /// The planned step's price; `steps` ends where the next decision may differ.
   AffinePrice price(const StepPeers& peers);
   /// The planned step, or so many like it, is on its way.
   void launch(const StepRun& run);
   /// It is over. `counted`: its kernels enter the pricer's account.
-  void settle(const StepRun& run, const StepPeers& peers, bool counted);
+  void settle(const StepRun& run, const StepPeers& peers, bool counted, double gpu_share = 1);
 
-  bool planned() const { return !current_.empty(); }
+  bool planned() const { return !current_.plan.empty(); }
+  /// A step planned or in flight.
+  struct Step {
+    BatchPlan plan;
+    std::vector<PrefillChunk> chunks;
+    std::int64_t stalled_seqs = 0;
+    Ps stall{0};
+    CoreLoad load;
+  };
+  void exchange(Step& other) { std::swap(current_, other); }
+  /// Whether another step may be planned before those in flight are over.
+  bool may_plan() const { return scheduler_->has_free_lane(); }
+  /// The planned step's way through the pipeline.
+  void stage_times(StageTimes& out);
+  /// The kernels of `run`, which has just been told or is being, enter the pricer's account.
+  void account(const StepRun& run, const StepPeers& peers);
   const KvCache& kv() const { return scheduler_->kv(); }
   std::int64_t running() const { return scheduler_->running(); }
   std::int64_t waiting() const { return scheduler_->waiting(); }
 
  private:
-  bool pure() const { return current_.chunks.empty(); }
-  std::int64_t chunk_count() const { return static_cast<std::int64_t>(current_.chunks.size()); }
+  /// What is remembered of a lane's decode set between its steps.
+  struct LaneClock {
+    Ps last_decode{0};  ///< when it last got tokens
+    std::int64_t joined_since = 0;
+    Ps end{0};  ///< of its step in flight, or of its last one
+  };
+  LaneClock& clock() { return clocks_[static_cast<std::size_t>(current_.plan.lane)]; }
+  CoreId where() const { return {where_.replica, where_.core, current_.plan.lane}; }
+  DecodeSet first_set(const StepRun& run) const;
+  bool pure() const { return current_.plan.chunks.empty(); }
+  std::int64_t chunk_count() const { return static_cast<std::int64_t>(current_.plan.chunks.size()); }
   void decide(BatchPlan& plan, Ps now);
   Arrival queued(const Request& request, SeqIndex index, bool was_empty, const char* refusal, Ps now);
   void hand_over(SeqIndex index, Ps now);
@@ -64,8 +91,8 @@ class EngineCore {
   void mark_preempted(const BatchPlan& plan, Ps last_token);
   void mark_stalled(Ps now);
   std::int64_t steps_that_cannot_change() const;
-  void tell(const StepRun& run, const StepPeers& peers, bool counted);
-  void tell_decode(const StepRun& run, const StepPeers& peers, bool counted);
+  void tell(const StepRun& run, double gpu_share);
+  void tell_decode(const StepRun& run, double gpu_share);
   void deliver(Ps now);
   void finish_request(SeqIndex index, Ps now);
   CoreLoad load() const;
@@ -77,15 +104,10 @@ class EngineCore {
   std::shared_ptr<StepPricer> pricer_;
   std::unique_ptr<Scheduler> scheduler_;
 
-  BatchPlan current_;  ///< of the step planned or in flight
-  BatchPlan next_;     ///< async only: already decided
-  std::int64_t stalled_seqs_ = 0;
-  Ps stall_{0};
-  std::vector<PrefillChunk> chunks_;
+  Step current_;    ///< planned or in flight
+  BatchPlan next_;  ///< async only: already decided
   std::vector<ChunkEvent> chunk_events_;
-  CoreLoad load_;
-  Ps last_decode_{0};  ///< when the decode set last got tokens
-  std::int64_t joined_since_decode_ = 0;
+  std::vector<LaneClock> clocks_;
 };
 
 }  // namespace orrery

@@ -10,10 +10,11 @@
 
 namespace orrery {
 
-/// Which engine core of which replica.
+/// Which engine core of which replica; of a pipeline, which of the batches that it has in flight.
 struct CoreId {
   std::int32_t replica = 0;
   std::int32_t core = 0;
+  std::int32_t lane = 0;
 };
 
 /// Load of a core at the start of a step or run.
@@ -38,6 +39,7 @@ struct DecodeRun {
   /// their first gap is first + stall.
   std::int64_t stalled_seqs = 0;
   Ps stall{0};
+  double gpu_share = 1;  ///< of its time that in which its GPUs ran it, on the mean: less in a pipeline
   CoreLoad load;
   Ps duration() const { return Ps(first.value * steps + slope.value * (steps * (steps - 1) / 2)); }
   Ps end() const { return start + duration(); }
@@ -63,6 +65,7 @@ struct MixedStep {
   Tokens prefill_tokens = 0;
   std::int64_t stalled_seqs = 0;  ///< as in DecodeRun
   Ps stall{0};
+  double gpu_share = 1;
   std::span<const ChunkEvent> chunks;
   CoreLoad load;
 };

@@ -42,6 +42,7 @@ std::int64_t input_width(const LayerKind& kind, std::int64_t hidden) {
 }  // namespace
 
 void StepLowering::add_kind(const ModelSpec& model, const LayerKind& kind) {
+  if (kind.count == 0) return;
   repeat_ = kind.count;
   copies_ = kind.copies > 0 ? std::min<double>(static_cast<double>(kind.copies), kind.count) : kind.count;
   depth_ = kind.depth;
@@ -89,13 +90,20 @@ void StepLowering::add_kind(const ModelSpec& model, const LayerKind& kind) {
 
 StepLowering::StepLowering(const ModelSpec& model, const LoweringContext& ctx) : ctx_(ctx) {
   check_split(model, ctx.shard);
-  const Embedding embedding(model.vocab, model.hidden);
-  embedding_parameters_ = embedding.parameters();
-  head_parameters_ = model.tied_embeddings ? embedding_parameters_ : 0;
-  add(std::make_shared<Embedding>(embedding));
-  add(std::make_shared<AllReduce>("embedding_all_reduce", model.hidden));
+  if (model.has_embedding) add_embedding(model);
   for (const auto& kind : model.kinds) add_kind(model, kind);
   if (model.other_parameters > 0) add(std::make_shared<OtherParameters>(model.other_parameters));
+  if (model.has_head) add_head(model);
+}
+
+void StepLowering::add_embedding(const ModelSpec& model) {
+  const Embedding embedding(model.vocab, model.hidden);
+  embedding_parameters_ = embedding.parameters();
+  add(std::make_shared<Embedding>(embedding));
+  add(std::make_shared<AllReduce>("embedding_all_reduce", model.hidden));
+}
+
+void StepLowering::add_head(const ModelSpec& model) {
   if (model.final_norm > 0) {
     add(std::make_shared<RmsNorm>("final_norm", model.hidden, true, false));
     if (model.final_norm > model.hidden) {
@@ -105,7 +113,9 @@ StepLowering::StepLowering(const ModelSpec& model, const LoweringContext& ctx) :
   // Ranks that divide a prompt restore its hidden states, as any of them may hold the row whose logits count.
   add(std::make_shared<KeyExchange>("hidden_restore", std::vector<UnitGroup>{{1, model.hidden}}, 0, 0, false),
       Scaling::prefill);
-  add(std::make_shared<LmHead>(model.vocab, model.hidden, model.tied_embeddings), Scaling::logits);
+  const bool shares_matrix = model.tied_embeddings && model.has_embedding;
+  if (shares_matrix) head_parameters_ = embedding_parameters_;
+  add(std::make_shared<LmHead>(model.vocab, model.hidden, shares_matrix), Scaling::logits);
   add(std::make_shared<LogitsGather>(model.vocab), Scaling::logits);
   add(std::make_shared<Sampling>(model.vocab), Scaling::logits);
 }

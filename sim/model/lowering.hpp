@@ -14,8 +14,9 @@ namespace orrery {
 /// (prefill, then decode), quantise, o_proj, attn_all_reduce), post_attn_norm (with norms after), post_norm,
 /// its feed-forward (lower_ffn.cpp: for a dense one quantise, gate_up_proj, activation, quantise, down_proj,
 /// mlp_all_reduce), post_mlp_norm (with norms after); final_norm, lm_head, logits_gather, sampling.
-/// All-reduces and the gather exist for tp > 1 only. Unfused plans add residual_add before a norm and
-/// activation_mul after activation.
+/// A pipeline stage has embedding and LM head, with what stands beside them, as its flags say; pp of the
+/// split is not looked at. All-reduces and the gather exist for tp > 1 only. Unfused plans add residual_add
+/// before a norm and activation_mul after activation.
 class StepLowering {
  public:
   /// Errors: ConfigError as check_split().
@@ -46,7 +47,9 @@ class StepLowering {
   };
   void add(OperatorPtr op, Scaling scaling = Scaling::tokens);
   void add_own(const OwnMatrix& matrix, std::int64_t hidden);
+  void add_embedding(const ModelSpec& model);
   void add_kind(const ModelSpec& model, const LayerKind& kind);
+  void add_head(const ModelSpec& model);
   static void lower(const Part& part, const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out);
 
   LoweringContext ctx_;

@@ -44,6 +44,7 @@ double ModelSpec::weight_bytes(const LoweringContext& ctx) const {
 std::vector<KvGroup> ModelSpec::kv_groups(const LoweringContext& ctx) const {
   std::vector<KvGroup> groups;
   for (const auto& kind : kinds) {
+    if (kind.count == 0) continue;
     for (const auto& mixer : kind.mixers) {
       for (const KvGroup& kept : kept_by(mixer, hidden, max_model_len, ctx)) {
         const bool state = kept.bytes_per_token == 0;
@@ -163,9 +164,10 @@ void check_split(const ModelSpec& model, const Shard& shard) {
         model, fmt::format("expert parallelism needs experts, and this model is dense (found {})", shard.ep),
         "use --tensor-parallel-size or --replicas");
   }
-  if (shard.pp > 1) {
-    refuse_split(model, fmt::format("pipeline parallelism is not supported yet (found {} stages)", shard.pp),
-                 "use --tensor-parallel-size or --replicas");
+  if (shard.pp > 1 && shard.pp > model.layers()) {
+    refuse_split(
+        model, fmt::format("{} layers cannot be divided among {} pipeline stages", model.layers(), shard.pp),
+        fmt::format("--pipeline-parallel-size {} or less", model.layers()));
   }
   if (divides_model(model, shard)) return check_context(model, shard);
   const auto& kind = model.kinds.front();

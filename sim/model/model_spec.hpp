@@ -28,6 +28,8 @@ struct ModelSpec {
   Precision native;              ///< as the checkpoint is stored
   std::vector<LayerKind> kinds;  ///< distinct kinds
   std::vector<int> pattern;      ///< kind of each layer, in order
+  bool has_embedding = true;     ///< false for a pipeline stage after the first (model/pipeline_stages.hpp)
+  bool has_head = true;          ///< final norm, LM head and sampling; false for one before the last
   std::optional<EncoderParams> encoder;  ///< of images or sound, beside the layers
   std::vector<std::string> notes;        ///< what was assumed, for `orrery models show`
   double published_parameters = 0;       ///< as its authors count them; 0 = unknown

@@ -51,6 +51,11 @@ constexpr KernelClass kAllGather{"all_gather",
                                  all_gather_work};
 constexpr KernelClass kSendRecv{
     "send_recv", KernelClass::Scaling::tokens, {"ranks", "bytes"}, "send to the next stage", send_recv_work};
+constexpr KernelClass kSendRecvNetwork{"send_recv_network",
+                                       KernelClass::Scaling::tokens,
+                                       {"ranks", "bytes"},
+                                       "send to the next stage in another node",
+                                       send_recv_work};
 
 namespace {
 KernelCall collective(const KernelClass& cls, std::string_view role, int ranks, double bytes, DType dtype) {
@@ -79,9 +84,12 @@ void LogitsGather::lower(const BatchShape& batch, const LoweringContext& ctx, Ke
 
 void SendRecv::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
   if (batch.dense_tokens() == 0) return;
+  const int ranks = ctx.shard.tp, tensors = ctx.fusion.norm_residual ? 2 : 1;
+  const DType dtype = ctx.precision.activation;
   const double bytes =
-      static_cast<double>(batch.dense_tokens() * width_) * bytes_per_element(ctx.precision.activation);
-  out.push_back(collective(kSendRecv, "send_recv", 2, bytes, ctx.precision.activation));
+      static_cast<double>(batch.dense_tokens() * width_ * tensors) * bytes_per_element(dtype) / ranks;
+  out.push_back(collective(to_other_node_ ? kSendRecvNetwork : kSendRecv, "send_recv", 2, bytes, dtype));
+  if (ranks > 1) out.push_back(collective(kAllGather, "stage_gather", ranks, bytes, dtype));
 }
 
 const Registration<KernelClasses> all_reduce_nccl_class{"all_reduce_nccl", "all-reduce by NCCL",
@@ -90,5 +98,7 @@ const Registration<KernelClasses> all_reduce_custom_class{
     "all_reduce_custom", "all-reduce in one kernel over peer memory", &kAllReduceCustom};
 const Registration<KernelClasses> all_gather_class{"all_gather", "all-gather of the logits", &kAllGather};
 const Registration<KernelClasses> send_recv_class{"send_recv", "hidden states to the next stage", &kSendRecv};
+const Registration<KernelClasses> send_recv_network_class{
+    "send_recv_network", "hidden states to the next stage in another node", &kSendRecvNetwork};
 
 }  // namespace orrery

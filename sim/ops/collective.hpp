@@ -31,14 +31,19 @@ class LogitsGather final : public Operator {
   std::int64_t vocab_;
 };
 
-/// The step's hidden states from one pipeline stage to the next, whole from each tensor-parallel rank.
+/// The step's hidden states from one pipeline stage to the next: with norms that add the residual in, that
+/// too, as a tensor of its own (vLLM, models/llama.py: IntermediateTensors). Each tensor-parallel rank sends
+/// its part to the same rank of the next stage, whose ranks gather them (vLLM, parallel_state.py:
+/// send_tensor_dict). dims.bytes is one rank's part.
 class SendRecv final : public Operator {
  public:
-  explicit SendRecv(std::int64_t width) : width_(width) {}
+  /// `to_other_node`: over the network, not the links inside a node.
+  SendRecv(std::int64_t width, bool to_other_node) : width_(width), to_other_node_(to_other_node) {}
   void lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const override;
 
  private:
   std::int64_t width_;
+  bool to_other_node_;
 };
 
 }  // namespace orrery

@@ -29,6 +29,7 @@ extern const KernelClass kAllReduceNccl;
 extern const KernelClass kAllReduceCustom;
 extern const KernelClass kAllGather;
 extern const KernelClass kSendRecv;
+extern const KernelClass kSendRecvNetwork;
 
 /// Registry kind for kernel classes: the factory is the class itself.
 struct KernelClasses {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace orrery {
 
@@ -17,5 +18,12 @@ struct Shard {
   int dcp = 1;
   int gpus() const { return tp * pp * dp * cp; }
 };
+
+/// "tp4 pp2"
+inline std::string name(const Shard& shard) {
+  std::string out = "tp" + std::to_string(shard.tp);
+  if (shard.pp > 1) out += " pp" + std::to_string(shard.pp);
+  return out;
+}
 
 }  // namespace orrery

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -19,7 +20,7 @@ struct Invariants::Impl {
       return fmt::format("{} on replica {} core {} at {} ps", what, where.replica, where.core, start.value);
     };
     ORRERY_CHECK(end > start, place() + ": takes no time");
-    auto& last = last_end[{where.replica, where.core}];
+    auto& last = last_end[{where.replica, where.core, where.lane}];
     ORRERY_CHECK(start >= last, place() + fmt::format(": the step before ends at {} ps", last.value));
     last = end;
     ORRERY_CHECK(load.running >= 0 && load.waiting >= 0, place() + ": negative load");
@@ -32,7 +33,7 @@ struct Invariants::Impl {
   }
 
   InvariantLimits limits;
-  std::map<std::pair<std::int32_t, std::int32_t>, Ps> last_end;
+  std::map<std::tuple<std::int32_t, std::int32_t, std::int32_t>, Ps> last_end;
   std::unordered_map<RequestId, Ps> present;  // arrived and not yet left, with their arrival
   Ps latest{0};
   std::int64_t steps = 0, delivered = 0, promised = 0, failed = 0;

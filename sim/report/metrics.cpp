@@ -128,7 +128,7 @@ Metrics::~Metrics() = default;
 void Metrics::on_decode_run(const DecodeRun& run) {
   auto& m = *impl_;
   const Ps duration = run.duration();
-  m.replica(run.where).decode_ps += duration.value;
+  m.replica(run.where).decode_ps += std::llround(run.gpu_share * static_cast<double>(duration.value));
   if (!m.counting(run.start)) return;
   const auto block = m.options.kv_block_size;
   const double grown = block > 0 ? static_cast<double>(run.tokens()) / static_cast<double>(block) : 0.0;
@@ -143,7 +143,7 @@ void Metrics::on_decode_run(const DecodeRun& run) {
 
 void Metrics::on_mixed_step(const MixedStep& step) {
   auto& m = *impl_;
-  m.replica(step.where).prefill_ps += step.duration.value;
+  m.replica(step.where).prefill_ps += std::llround(step.gpu_share * static_cast<double>(step.duration.value));
   if (!m.counting(step.start)) return;
   m.add_load(step.load, step.start, step.duration, 0);
   m.gaps.add(step.duration + step.stall, step.stalled_seqs);

@@ -113,15 +113,11 @@ class RowReader {
   }
 
   bool modelled() {
-    const auto above_one = [&](std::string_view column) {
-      return !text(column).empty() && number(column) > 1;
-    };
     for (const char* column : {"prefill_workers", "prefill_gpus", "decode_workers", "decode_gpus"}) {
       if (!text(column).empty()) return skip("prefill and decode on separate servers are not modelled yet");
     }
     if (!text("mode").empty() && text("mode") != "agg")
       return skip("mode " + text("mode") + " is not modelled yet");
-    if (above_one("pp")) return skip("pipeline parallelism is not modelled yet");
     for (const char* column : {"isl_max", "osl_max"}) {
       if (text(column).empty()) return skip(fmt::format("{} is blank", column));
     }
@@ -138,6 +134,7 @@ class RowReader {
       set("engine", version.empty() ? text("framework") : fmt::format("{}@{}", text("framework"), version));
     }
     if (!text("tp").empty()) set("tensor_parallel_size", text("tp"));
+    if (!text("pp").empty()) set("pipeline_parallel_size", text("pp"));
     if (!text("moe_ep").empty() && number("moe_ep") > 1) set("expert_parallel_size", text("moe_ep"));
     if (!text("attn_dp").empty() && number("attn_dp") > 1) {
       set("data_parallel_size", text("attn_dp"));

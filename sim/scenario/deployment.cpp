@@ -115,6 +115,15 @@ void share_budgets(EngineSettings& e, int ranks) {
     e.origin[name] += fmt::format(", a {}th for each data-parallel rank", ranks);
 }
 
+/// What several stages cannot be given.
+void check_pipeline(const Scenario& s, const Speculation& speculation) {
+  if (s.pipeline_parallel_size > 1 && !speculation.decoder.plain()) {
+    throw ConfigError(fmt::format("speculative_config: speculation over {} pipeline stages is not modelled",
+                                  s.pipeline_parallel_size),
+                      "--pipeline-parallel-size 1, or no --speculative-config", ExitCode::usage);
+  }
+}
+
 KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
   MemoryPolicy policy = d.engine.memory_policy(d.settings);
   policy.draft_weight_bytes = d.speculation.draft_weight_bytes;
@@ -125,7 +134,8 @@ KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
   if (!s.num_gpu_blocks_override && !s.kv_cache_memory_bytes) return capacity(d.max_model_len);
   KvCapacity kv = capacity(1);  // the weights must fit all the same
   if (s.kv_cache_memory_bytes) {
-    kv.blocks = static_cast<std::int64_t>(static_cast<double>(*s.kv_cache_memory_bytes) / kv.block_bytes);
+    kv.blocks =
+        static_cast<std::int64_t>(static_cast<double>(*s.kv_cache_memory_bytes) / kv.largest_block_bytes);
   }
   if (s.num_gpu_blocks_override) kv.blocks = *s.num_gpu_blocks_override;
   kv.kv_bytes = static_cast<double>(kv.blocks) * kv.block_bytes;
@@ -235,6 +245,7 @@ Deployment deploy(const Scenario& s) {
   const KernelPlan plan = choose_plan(s, d);
   d.lowering.fusion = plan.fusion;
   d.speculation = choose_speculation(s, d.model, d.lowering, d.device, d.warnings);
+  check_pipeline(s, d.speculation);
   leave_room_for_drafts(s, d.speculation.decoder, d.settings);
   d.kv = choose_capacity(s, d);
   d.cost = choose_cost_model(s, d, d.warnings);
@@ -243,6 +254,7 @@ Deployment deploy(const Scenario& s) {
   replica.scheduler = d.engine.scheduler_config(d.settings, d.max_model_len);
   replica.scheduler.decoder = d.speculation.decoder;
   replica.scheduler.seed = s.seed;
+  replica.scheduler.lanes = d.lowering.shard.pp;
   replica.kv = d.engine.kv_config(d.settings, d.kv);
   replica.front_end = d.engine.front_end();
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,

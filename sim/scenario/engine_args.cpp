@@ -93,6 +93,7 @@ constexpr EngineArg kArgs[] = {
     {"sglang", "tp", "", modelled, true, "tensor_parallel_size", ""},
     {"sglang", "tensor-parallel-size", "", modelled, true, "tensor_parallel_size", ""},
     {"sglang", "pp-size", "", modelled, true, "pipeline_parallel_size", ""},
+    {"sglang", "pipeline-parallel-size", "", modelled, true, "pipeline_parallel_size", ""},
     {"sglang", "dp-size", "dp", modelled, true, "data_parallel_size", ""},
     {"sglang", "dp", "", modelled, true, "data_parallel_size", ""},
     {"sglang", "mem-fraction-static", "", modelled, true, "gpu_memory_utilization", ""},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "ops/equal_sequences.hpp"
@@ -17,18 +18,29 @@ DecodeSet mean_sequences(const StepPricer& pricer, std::int64_t seqs, double con
   return set;
 }
 
+/// How often a step like this can be made: of a pipeline, as often as its slowest stage, or all its batches
+/// in turn, allow.
+double step_s(StepPricer& pricer, const DecodeSet& set, std::span<const PrefillChunk> chunks) {
+  const Ps alone = chunks.empty() ? pricer.decode(set).first : pricer.mixed(set, chunks);
+  if (pricer.shard().pp == 1) return to_seconds(alone).value;
+  StageTimes times;
+  pricer.stage_times(set, chunks, times);
+  const Ps slowest = std::max(times.host, *std::max_element(times.stages.begin(), times.stages.end()));
+  return std::max(to_seconds(slowest).value, to_seconds(alone).value / pricer.shard().pp);
+}
+
 double mixed_s(StepPricer& pricer, const DecodeSet& set, double prompt_tokens, double prompt_length) {
   std::vector<PrefillChunk> chunks;
   const double longest = std::max(1.0, prompt_length);
   for (double left = prompt_tokens; left >= 0.5 && chunks.size() < 256; left -= longest) {
     chunks.push_back({std::max<Tokens>(1, std::llround(std::min(left, longest))), 0});
   }
-  if (chunks.empty()) return to_seconds(pricer.decode(set).first).value;
-  return to_seconds(pricer.mixed(set, chunks)).value;
+  return step_s(pricer, set, chunks);
 }
 
-/// Seconds of engine time per request while `seqs` sequences decode: each request brings output/seqs decode
-/// steps (fewer with speculation), and its prompt rides in as few steps as the token budget allows.
+/// Seconds of engine time per request while `seqs` sequences decode in each batch: each request brings
+/// output/seqs decode steps (fewer with speculation), and its prompt rides in as few steps as the token
+/// budget allows.
 double seconds_per_request(StepPricer& pricer, const Decoder& decoder, const MeanRequest& r, double budget,
                            std::int64_t seqs) {
   const double context = r.held_tokens + r.output_tokens / 2;
@@ -38,7 +50,7 @@ double seconds_per_request(StepPricer& pricer, const Decoder& decoder, const Mea
   const double prompt_steps = std::max(r.prompt_tokens / room, std::min(1.0, decode_steps));
   const double steps = std::max(decode_steps, prompt_steps);
   const double mixed = mixed_s(pricer, set, r.prompt_tokens / prompt_steps, r.prompt_tokens);
-  const double decode = to_seconds(pricer.decode(set).first).value;
+  const double decode = step_s(pricer, set, {});
   return prompt_steps * mixed + (steps - prompt_steps) * decode;
 }
 
@@ -63,7 +75,8 @@ double saturation_rate(StepPricer& pricer, const SchedulerConfig& scheduler, con
   const double tokens = static_cast<double>(kv.blocks - 1) * kv.block_size;
   const double each = held_in_blocks(kv, r.held_tokens + r.output_tokens / 2);
   const auto budget = static_cast<double>(scheduler.max_num_batched_tokens);
-  const double most = std::min({static_cast<double>(scheduler.max_num_seqs), tokens / each, budget - 1});
+  const double running = std::min(static_cast<double>(scheduler.max_num_seqs), tokens / each);
+  const double most = std::min(running / scheduler.lanes, budget - 1);
   double best = 0;
   for (double seqs = std::max(1.0, std::floor(most)); seqs >= 1; seqs = std::floor(seqs / 2)) {
     best = std::max(

@@ -63,9 +63,9 @@ void check_scale(const Scenario& s, const Parallelism& p, const Topology& topolo
                        p.shard.tp, topology.name, topology.gpus_per_node),
            fmt::format("--tensor-parallel-size {} or less", topology.gpus_per_node));
   }
-  if (p.shard.pp > 1) {
-    refuse("pipeline parallelism is not modelled yet (pipeline_parallel_size must be 1)",
-           "split with --tensor-parallel-size, or use replicas");
+  if (p.shard.pp > 1 && (p.shard.dp > 1 || p.shard.cp > 1)) {
+    refuse(fmt::format("{} pipeline stages of data- or context-parallel ranks are not modelled", p.shard.pp),
+           "--pipeline-parallel-size 1");
   }
 }
 

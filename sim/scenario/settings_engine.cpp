@@ -49,8 +49,9 @@ void add_deployment_settings(std::vector<Setting>& out) {
   add(args, group, "tensor_parallel_size", "N", "GPUs that share each layer",
       ORRERY_MEMBER(tensor_parallel_size), ValueRange{1, 1024});
   shorten(out, "tp");
-  add(args, group, "pipeline_parallel_size", "N", "pipeline stages (only 1 is modelled so far)",
-      ORRERY_MEMBER(pipeline_parallel_size), ValueRange{1, 1024});
+  add(args, group, "pipeline_parallel_size", "N",
+      "stages that share the layers, with as many batches in flight", ORRERY_MEMBER(pipeline_parallel_size),
+      ValueRange{1, 1024});
   shorten(out, "pp");
   add(args, group, "data_parallel_size", "N",
       "engine ranks behind one endpoint; with experts they step together", ORRERY_MEMBER(data_parallel_size),

@@ -26,6 +26,7 @@ struct DecodeMember {
 /// token.
 struct BatchPlan {
   DecodeSet decode;
+  int lane = 0;  ///< whose decode set this is, and whom the prompts that end here join
   std::vector<ScheduledChunk> chunks;
   std::vector<SeqIndex> admitted, preempted;
   std::vector<SeqIndex> reserved;   ///< got the blocks that their KV, computed elsewhere, is to be sent to
@@ -35,7 +36,7 @@ struct BatchPlan {
 
   bool empty() const { return decode.seqs == 0 && chunks.empty(); }
   void clear() {
-    decode = {};
+    decode = {}, lane = 0;
     chunks.clear(), admitted.clear(), preempted.clear(), reserved.clear(), finishing.clear();
     prefill_tokens = 0, decode_tokens = 0;
   }

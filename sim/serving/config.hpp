@@ -22,8 +22,11 @@ struct SchedulerConfig {
   std::string scheduling_policy = "fcfs";   ///< fcfs | priority (lower number first)
   bool async_scheduling = true;             ///< the next step is planned while the present one runs
   bool enable_mixed_chunk = true;           ///< SGLang: false = prefill batches stop decoding
-  Decoder decoder;                          ///< how a step becomes tokens
-  std::uint64_t seed = 0;                   ///< of a sampled decoder's draws
+  /// Batches in flight at once: the stages of a pipeline (vLLM v1, max_concurrent_batches). A sequence that
+  /// decodes belongs to one of as many decode sets, which take turns.
+  int lanes = 1;
+  Decoder decoder;               ///< how a step becomes tokens
+  std::uint64_t seed = 0;        ///< of a sampled decoder's draws
   bool hands_over = false;       ///< computes prompts only: their KV blocks stay until release_held()
   double new_token_ratio = 0.0;  ///< SGLang: share of the remaining output reserved at admission
 };

@@ -16,7 +16,7 @@ void Scheduler::expand(const BatchPlan& latest, std::vector<DecodeMember>& membe
   // The pool has planned this step already: who joined at its present step was not yet in it.
   for (SeqIndex i = first_; i != kNoSeq; i = sequence(i).after) {
     const Sequence& seq = sequence(i);
-    if (seq.state == Sequence::State::decoding && seq.joined < pool_.clock()) add(i, stored_tokens(seq) - 1);
+    if (decodes(seq) && seq.joined < pool().clock()) add(i, stored_tokens(seq) - 1);
   }
   // Who finishes with a prompt chunk has stored the chunk's target and no more.
   for (const SeqIndex i : latest.finishing) {
@@ -32,8 +32,7 @@ void Scheduler::deal_decode_blocks(std::int64_t steps) {
   for (std::int64_t step = 0; step < steps; ++step) {
     for (SeqIndex i = first_; i != kNoSeq; i = sequence(i).after) {
       const Sequence& seq = sequence(i);
-      const bool grows =
-          seq.state == Sequence::State::decoding && (stored_tokens(seq) + step) % kv_.block_size() == 0;
+      const bool grows = decodes(seq) && (stored_tokens(seq) + step) % kv_.block_size() == 0;
       if (grows) kv_.grow(seq, 1);
     }
   }

@@ -11,8 +11,9 @@ void Scheduler::join_decodes(SeqIndex index) {
   const Tokens remaining = seq.request.output_tokens - seq.generated;
   if (remaining == 0) return;
   seq.state = Sequence::State::decoding;
-  seq.joined = pool_.clock();
-  pool_.join(index, seq.generation, seq.target, remaining);
+  seq.lane = static_cast<std::int16_t>(lane_);
+  seq.joined = pool().clock();
+  pool().join(index, seq.generation, seq.target, remaining);
   watch_drop(index);
 }
 
@@ -32,11 +33,11 @@ void Scheduler::finish(BatchPlan& plan) {
   if (plan.decode.seqs > 0) config_.decoder.sampled() ? advance_drawn(plan) : advance_decodes();
   for (const auto& chunk : plan.chunks)
     kv_.drop(sequence(chunk.seq), chunk.tokens.past, sequence(chunk.seq).computed);
-  for (SeqIndex i = pool_.pop_finished(sequences_); i != kNoSeq; i = pool_.pop_finished(sequences_)) {
+  for (SeqIndex i = pool().pop_finished(sequences_); i != kNoSeq; i = pool().pop_finished(sequences_)) {
     Sequence& seq = sequence(i);
     seq.computed = stored_tokens(seq);
     plan.decode_tokens -= seq.computed - wanted(seq);
-    pool_.leave(seq.target, seq.joined);
+    pool().leave(seq.target, seq.joined);
     finish_sequence(i, plan);
   }
   for (const auto& chunk : plan.chunks) {
@@ -65,7 +66,7 @@ Tokens Scheduler::draw(const Sequence& seq) const {
 
 /// KV blocks that the decode set takes in the next step.
 std::int64_t Scheduler::step_blocks() const {
-  std::int64_t sum = pool_.blocks_taken(1);
+  std::int64_t sum = pool().blocks_taken(1);
   for (SeqIndex i = first_; config_.decoder.sampled() && i != kNoSeq; i = sequence(i).after) {
     const Sequence& seq = sequence(i);
     if (seq.state != Sequence::State::decoding) continue;
@@ -78,14 +79,14 @@ std::int64_t Scheduler::step_blocks() const {
 /// Whose the blocks are matters only to block tables.
 void Scheduler::take_decode_blocks(std::int64_t steps) {
   if (kv_.has_block_ids()) return deal_decode_blocks(steps);
-  kv_.take(steps == 1 ? step_blocks() : pool_.blocks_taken(steps));
+  kv_.take(steps == 1 ? step_blocks() : pool().blocks_taken(steps));
 }
 
 /// Plans the decode set's next step as done: what it left behind the caps is free for the one after.
 void Scheduler::advance_decodes() {
-  const std::int64_t dropped = pool_.advance_step();
+  const std::int64_t dropped = pool().advance_step();
   std::int64_t cached = 0;
-  for (SeqIndex i = pool_.pop_dropping(sequences_); i != kNoSeq; i = pool_.pop_dropping(sequences_)) {
+  for (SeqIndex i = pool().pop_dropping(sequences_); i != kNoSeq; i = pool().pop_dropping(sequences_)) {
     if (sequence(i).state != Sequence::State::decoding) continue;
     cached += kv_.drop_cached(sequence(i), stored_tokens(sequence(i)));
     watch_drop(i);
@@ -100,7 +101,7 @@ void Scheduler::advance_drawn(BatchPlan& plan) {
     next = seq.after;
     if (seq.state != Sequence::State::decoding) continue;
     const Tokens stored = seq.target, gained = draw(seq), remaining = wanted(seq) - stored;
-    pool_.leave(stored, seq.joined);
+    pool().leave(stored, seq.joined);
     ++seq.generation;
     kv_.drop(seq, stored, stored + gained);
     plan.decode_tokens += std::min(gained, remaining);
@@ -109,7 +110,7 @@ void Scheduler::advance_drawn(BatchPlan& plan) {
       finish_sequence(i, plan);
     } else {
       seq.target += gained, seq.generated += gained;
-      pool_.join(i, seq.generation, seq.target, remaining - gained);
+      pool().join(i, seq.generation, seq.target, remaining - gained);
     }
   }
 }
@@ -123,7 +124,7 @@ Tokens Scheduler::wanted(const Sequence& seq) const {
 void Scheduler::watch_drop(SeqIndex index) {
   const Sequence& seq = sequence(index);
   const Tokens next = kv_.next_cached_drop(seq);
-  if (next > 0) pool_.watch_drop(index, seq.generation, next - stored_tokens(seq));
+  if (next > 0) pool().watch_drop(index, seq.generation, next - stored_tokens(seq));
 }
 
 }  // namespace orrery

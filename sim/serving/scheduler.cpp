@@ -20,79 +20,15 @@ Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<Key
     : config_(std::move(config)),
       kv_(kv),
       ahead_(slots_ahead(config_.decoder)),
-      pool_(kv_.groups(), std::move(caps), config_.decoder.pace(), ahead_) {
+      pools_(static_cast<std::size_t>(config_.lanes),
+             DecodePool(kv_.groups(), std::move(caps), config_.decoder.pace(), ahead_)),
+      lanes_(pools_.size()) {
   ORRERY_CHECK(config_.decoder.plain() || !kv.block_ids, "speculation keeps no block ids");
 }
 
-SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal) {
-  const Tokens prompt = request.prompt_tokens;
-  if (request.prompt_tokens < 1 || request.output_tokens < 1) {
-    *refusal = "no prompt or no output tokens requested";
-  } else if (prompt >= config_.max_model_len) {
-    *refusal = "prompt is at or beyond max_model_len";
-  } else if (!config_.enable_chunked_prefill && prompt > config_.max_num_batched_tokens) {
-    *refusal = "prompt is longer than max_num_batched_tokens and chunked prefill is off";
-  }
-  if (*refusal) return kNoSeq;
-  const Tokens output = std::min<Tokens>(request.output_tokens, config_.max_model_len - prompt);
-  if (most_blocks(prompt + output - 1) > kv_.total_blocks()) {
-    *refusal = "needs more KV blocks than the cache has";
-    return kNoSeq;
-  }
-
-  SeqIndex index;
-  if (spare_.empty()) {
-    index = static_cast<SeqIndex>(sequences_.size());
-    sequences_.emplace_back();
-  } else {
-    index = spare_.back();
-    spare_.pop_back();
-  }
-  Sequence& seq = sequence(index);
-  const std::uint32_t generation = seq.generation;
-  seq = Sequence{};
-  seq.generation = generation;
-  seq.request = request;
-  seq.request.output_tokens = static_cast<std::int32_t>(output);
-  seq.target = prompt;
-  seq.queued = queued;
-  wait(index, false);
-  return index;
-}
-
-void Scheduler::wait(SeqIndex index, bool front) {
-  sequence(index).state = Sequence::State::waiting;
-  if (config_.scheduling_policy == "priority") {
-    const auto rank = [&](SeqIndex i) {
-      const Request& r = sequence(i).request;
-      return std::tuple(r.priority, r.arrival, r.id);
-    };
-    waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), index,
-                                     [&](SeqIndex a, SeqIndex b) { return rank(a) < rank(b); }),
-                    index);
-  } else if (front) {
-    waiting_.push_front(index);
-  } else {
-    waiting_.push_back(index);
-  }
-}
-
-void Scheduler::link(SeqIndex index) {
-  Sequence& seq = sequence(index);
-  seq.before = last_;
-  seq.after = kNoSeq;
-  (last_ == kNoSeq ? first_ : sequence(last_).after) = index;
-  last_ = index;
-}
-
-void Scheduler::unlink(SeqIndex index) {
-  Sequence& seq = sequence(index);
-  (seq.before == kNoSeq ? first_ : sequence(seq.before).after) = seq.after;
-  (seq.after == kNoSeq ? last_ : sequence(seq.after).before) = seq.before;
-}
-
 Tokens Scheduler::stored_tokens(const Sequence& seq) const {
-  return seq.state == Sequence::State::decoding ? seq.target + (pool_.clock() - seq.joined) : seq.computed;
+  if (seq.state != Sequence::State::decoding) return seq.computed;
+  return seq.target + (pools_[static_cast<std::size_t>(seq.lane)].clock() - seq.joined);
 }
 
 std::int64_t Scheduler::max_blocks(const Sequence& seq) const {
@@ -100,58 +36,16 @@ std::int64_t Scheduler::max_blocks(const Sequence& seq) const {
 }
 
 Tokens Scheduler::tokens_to_come() const {
-  Tokens stored = pool_.set().context - pool_.size();
+  Tokens stored = 0;
+  for (const DecodePool& lane : pools_) stored += lane.set().context - lane.size();
   for (const SeqIndex i : partial_) stored += sequence(i).computed;
   return std::max<Tokens>(0, committed_tokens_ - stored);
 }
 
-/// A sequence enters (1) or leaves (-1) the running set.
-void Scheduler::commit(const Sequence& seq, int sign) {
-  running_ += sign;
-  committed_blocks_ += sign * max_blocks(seq);
-  committed_tokens_ += sign * (Tokens{seq.request.prompt_tokens} + seq.request.output_tokens);
-}
-
-SeqIndex Scheduler::choose_victim() const {
-  if (config_.scheduling_policy != "priority") return last_;
-  const auto rank = [&](SeqIndex i) {
-    const Request& r = sequence(i).request;
-    return std::tuple(r.priority, r.arrival, r.id);
-  };
-  SeqIndex worst = last_;
-  for (SeqIndex i = last_; i != kNoSeq; i = sequence(i).before) {
-    if (rank(i) > rank(worst)) worst = i;
-  }
-  return worst;
-}
-
-/// vLLM v1 has no swap: all blocks are freed, the generated tokens are kept and computed again with the
-/// prompt.
-void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
-  Sequence& seq = sequence(victim);
-  const Tokens stored = stored_tokens(seq);
-  if (seq.state == Sequence::State::decoding) {
-    pool_.leave(seq.target, seq.joined);
-    seq.generated += pool_.clock() - seq.joined;
-    seq.target = seq.request.prompt_tokens + seq.generated;
-  } else {
-    partial_.erase(std::find(partial_.begin(), partial_.end(), victim));
-  }
-  ++seq.generation;
-  ++seq.preemptions;
-  give_back_ahead(seq, stored);
-  kv_.release(seq, stored, true);
-  seq.computed = 0;
-  commit(seq, -1);
-  unlink(victim);
-  wait(victim, true);
-  plan.preempted.push_back(victim);
-}
-
 void Scheduler::plan_decodes(BatchPlan& plan) {
-  while (pool_.size() > 0 && step_blocks() > kv_.free_blocks()) preempt(choose_victim(), plan);
-  plan.decode = pool_.set();
-  if (pool_.size() > 0) take_decode_blocks(1);
+  while (pool().size() > 0 && step_blocks() > kv_.free_blocks()) preempt(choose_victim(), plan);
+  plan.decode = pool().set();
+  if (pool().size() > 0) take_decode_blocks(1);
 }
 
 Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
@@ -173,6 +67,7 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
     kv_.extend(seq, seq.computed, seq.computed + tokens);
     if (last) take_ahead(seq);
     plan.chunks.push_back({index, {tokens, seq.computed}, last});
+    seq.last_plan = planned_ + 1;
     plan.prefill_tokens += tokens;
     seq.computed += tokens;
     budget -= tokens;
@@ -202,6 +97,7 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
       if (!reserve_first(plan)) break;
       continue;
     }
+    if (config_.lanes > 1 && seq.last_plan > completed_) break;
     KvCache::Hit hit = kv_.lookup(seq);
     const auto fits = [&](std::int64_t blocks) { return blocks <= kv_.free_blocks() - hit.free_blocks; };
     const auto whole = [&] { return most_blocks(seq.target) - kv_.groups().held(hit.tokens); };
@@ -234,6 +130,7 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     }
     plan.admitted.push_back(index);
     plan.chunks.push_back({index, {tokens, hit.tokens}, last});
+    seq.last_plan = planned_ + 1;
     plan.prefill_tokens += tokens;
     budget -= tokens;
   }
@@ -246,36 +143,57 @@ void Scheduler::plan_mixed(BatchPlan& plan) {
   if (plan.preempted.empty()) plan_admissions(plan, budget);
 }
 
+/// The next lane in turn of those that are free, one that has sequences first.
+void Scheduler::choose_lane() {
+  ORRERY_CHECK(has_free_lane(), "as many plans are in flight as there are lanes");
+  const std::size_t last = lane_, n = lanes_.size();
+  bool found = false;
+  for (std::size_t i = 1; i <= n; ++i) {
+    const std::size_t lane = (last + i) % n;
+    if (lanes_[lane].in_flight || (found && pools_[lane].size() == 0)) continue;
+    if (!found || pool().size() == 0) lane_ = lane;
+    found = true;
+  }
+}
+
 void Scheduler::schedule(BatchPlan& plan) {
   plan.clear();
   enough_blocks_ = kPlenty;
+  if (config_.lanes > 1) choose_lane();
   decide(plan);
+  plan.lane = static_cast<int>(lane_);
   finish(plan);
+  if (plan.empty()) return;
+  lanes_[lane_] = {++planned_, true};
+  ++in_flight_;
 }
 
 std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (latest.decode.seqs == 0 || !latest.chunks.empty() || !latest.finishing.empty() || !partial_.empty())
     return 0;
   if (!received_.empty()) return 0;
-  if (pool_.set() != latest.decode.advanced(1))
+  if (pool().set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
   const std::int64_t free = kv_.free_blocks();
-  const std::int64_t steps = pool_.steps_within(free, pool_.steps_to_event());
-  return waiting_.empty() ? steps : pool_.steps_below(enough_blocks_, free, steps);
+  const std::int64_t steps = pool().steps_within(free, pool().steps_to_event());
+  return waiting_.empty() ? steps : pool().steps_below(enough_blocks_, free, steps);
 }
 
 void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
   if (steps == 0) return;
-  kv_.give_back(pool_.blocks_dropped(steps - 1));
+  lane_ = static_cast<std::size_t>(latest.lane);
+  kv_.give_back(pool().blocks_dropped(steps - 1));
   take_decode_blocks(steps);
   latest.decode = latest.decode.advanced(steps);
   latest.preempted.clear();
-  pool_.advance(steps - 1);
+  pool().advance(steps - 1);
   finish(latest);
 }
 
 void Scheduler::complete(const BatchPlan& plan) {
+  ++completed_, --in_flight_;
+  lanes_[static_cast<std::size_t>(plan.lane)].in_flight = false;
   for (const SeqIndex index : plan.finishing) {
     Sequence& seq = sequence(index);
     commit(seq, -1);
@@ -288,18 +206,12 @@ void Scheduler::complete(const BatchPlan& plan) {
   }
 }
 
-void Scheduler::release_slot(SeqIndex index) {
-  Sequence& seq = sequence(index);
-  seq.state = Sequence::State::free;
-  seq.request.prefix.reset();
-  ++seq.generation;
-  spare_.push_back(index);
-}
-
 std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const KvConfig& kv,
                                           std::vector<KeyCap> caps) {
   if (config.max_num_seqs < 1) throw ConfigError("max_num_seqs must be at least 1");
+  if (config.lanes < 1) throw ConfigError("a scheduler needs at least one lane");
   const std::int64_t queries = config.decoder.queries();
+  ORRERY_CHECK(config.lanes == 1 || queries == 1, "speculation in several lanes is not modelled");
   if (config.max_num_batched_tokens < config.max_num_seqs * queries) {
     throw ConfigError(
         "max_num_batched_tokens (" + std::to_string(config.max_num_batched_tokens) +

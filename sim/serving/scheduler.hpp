@@ -19,6 +19,11 @@ namespace orrery {
 /// The caller's cycle, per step: schedule() -> run it -> complete(). With async scheduling the next
 /// schedule() comes before the complete() of the step in flight. extend() repeats the latest plan when
 /// nothing can change.
+///
+/// With several lanes as many plans may be in flight, completed in the order they were made. Each takes the
+/// decode set of a lane that has none in flight, since the next token of a sequence is known when its batch
+/// returns; a prompt's chunks follow each other in consecutive plans. Slots, blocks and the running order are
+/// shared by all lanes. Who is preempted while in flight is not admitted again before that batch returns.
 class Scheduler {
  public:
   Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps);
@@ -28,6 +33,9 @@ class Scheduler {
   SeqIndex add(const Request& request, Ps queued, const char** refusal);
   /// Plans the next step; the plan is empty when there is nothing to do.
   void schedule(BatchPlan& plan);
+  /// Whether another plan may be made: with one lane the caller's cycle says so.
+  bool has_free_lane() const { return in_flight_ < config_.lanes; }
+  int in_flight() const { return in_flight_; }  ///< plans not complete
   /// How many more steps equal to `latest` can follow it with nobody joining, leaving or being preempted, if
   /// nobody arrives. 0 when the next decision may differ.
   std::int64_t extendable(const BatchPlan& latest) const;
@@ -129,7 +137,24 @@ class Scheduler {
   Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace
   static constexpr std::int64_t kPlenty = std::int64_t{1} << 60;
 
-  DecodePool pool_;
+  DecodePool& pool() { return pools_[lane_]; }
+  const DecodePool& pool() const { return pools_[lane_]; }
+  /// In the decode set that is being planned.
+  bool decodes(const Sequence& seq) const {
+    return seq.state == Sequence::State::decoding && static_cast<std::size_t>(seq.lane) == lane_;
+  }
+  void choose_lane();
+
+  /// What a lane has planned last, and whether that is in flight.
+  struct Lane {
+    std::int64_t last_plan = 0;
+    bool in_flight = false;
+  };
+  std::vector<DecodePool> pools_;  ///< by lane
+  std::vector<Lane> lanes_;
+  std::size_t lane_ = 0;                      ///< of the plan made last
+  std::int64_t planned_ = 0, completed_ = 0;  ///< plans, which are numbered from 1
+  int in_flight_ = 0;
   std::vector<Sequence> sequences_;
   std::vector<SeqIndex> spare_;
   std::deque<SeqIndex> waiting_;

@@ -48,6 +48,8 @@ struct Sequence {
   State state = State::free;
   bool kv_to_come = false;   ///< another engine computed its prompt: waits for blocks, then for their content
   bool holds_ahead = false;  ///< has KV blocks for drafted tokens beside its own
+  std::int16_t lane = 0;     ///< of its decode set
+  std::int64_t last_plan = 0;  ///< number of the plan that has its latest prompt chunk, or had it preempted
   KvHold hold;
   SeqIndex before = kNoSeq, after = kNoSeq;  ///< running list, in order of admission
 

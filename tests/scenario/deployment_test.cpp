@@ -62,8 +62,12 @@ TEST_CASE("are an engine's own start-up errors mirrored?") {
              Catch::Contains("3 tensor-parallel"));
   CHECK_THAT(refusal({with("max_model_len", "1M")}, ExitCode::bad_input), Catch::Contains("131072"));
   CHECK_THAT(refusal({with("replicas", "0")}, ExitCode::usage), Catch::Contains("at least 1"));
-  CHECK_THAT(refusal({with("pipeline_parallel_size", "2")}, ExitCode::usage),
-             Catch::Contains("not modelled"));
+  CHECK_THAT(refusal({with("pipeline_parallel_size", "33")}, ExitCode::bad_input),
+             Catch::Contains("32 layers") && Catch::Contains("33 pipeline stages"));
+  CHECK_THAT(refusal({with("pipeline_parallel_size", "2"),
+                      with("speculative_config", R"({"method": "ngram", "num_speculative_tokens": 3})")},
+                     ExitCode::usage),
+             Catch::Contains("speculation over 2 pipeline stages is not modelled"));
   CHECK_THAT(refusal({with("tensor_parallel_size", "16")}, ExitCode::usage),
              Catch::Contains("crosses servers"));
   CHECK_THAT(refusal({with("model", "llama-3.1-70b")}, ExitCode::infeasible),

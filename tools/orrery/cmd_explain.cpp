@@ -1,5 +1,6 @@
 #include "cmd_explain.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -64,13 +65,16 @@ std::string describe(const StepQuestion& q) {
 
 /// "llama-3.1-8b bf16 on h100-sxm, vllm@0.15.1: one step of 33 decoding sequences (padded to a graph of 40)".
 std::string heading(const StepQuestion& q, const Deployment& server, const BatchShape& shape) {
-  const int tp = server.lowering.shard.tp;
-  const Tokens own = tokens_of_rank(shape, server.lowering.shard.cp).tokens();
+  const Shard& shard = server.lowering.shard;
+  const Tokens own = tokens_of_rank(shape, shard.cp).tokens();
   const std::int64_t padded = server.pricer().plan().padded(own, q.prefill > 0);
-  return fmt::format("{} {} on {}{}, {}: {}{}", server.model.name, name(server.lowering.precision.weight),
-                     server.device.name, tp > 1 ? fmt::format(" (tp {}, times of one GPU)", tp) : "",
-                     server.engine.id(), describe(q),
-                     padded > own ? fmt::format(" (padded to a graph of {})", padded) : "");
+  return fmt::format(
+      "{} {} on {}{}, {}: {}{}", server.model.name, name(server.lowering.precision.weight),
+      server.device.name,
+      shard.gpus() > 1
+          ? fmt::format(" ({}, times of one GPU{})", name(shard), shard.pp > 1 ? " of each stage" : "")
+          : "",
+      server.engine.id(), describe(q), padded > own ? fmt::format(" (padded to a graph of {})", padded) : "");
 }
 
 std::string notes(const StepQuestion& q, const Deployment& server) {
@@ -135,19 +139,38 @@ std::string rates(const StepQuestion& q, double tokens, double step_s) {
   return out + " if every step is like this one.\n";
 }
 
+/// " Stages take 5.1, 5.2 ms and links between them 40 us: with a batch in each, one is done every 5.2 ms."
+std::string pipeline(const StepExplanation& step) {
+  if (step.stages.size() < 2) return "";
+  std::vector<std::string> each;
+  double sum = 0, slowest = 0;
+  for (const Seconds stage : step.stages) {
+    each.push_back(brief(stage.value * 1e3));
+    sum += stage.value, slowest = std::max(slowest, stage.value);
+  }
+  return fmt::format(
+      " Stages take {} ms, what is sent between them {} ms in all: with a batch in each, one is done every "
+      "{} ms.\n",
+      fmt::join(each, ", "), brief((step.device.value - sum) * 1e3), brief(slowest * 1e3));
+}
+
 void print_json(const StepQuestion& q, const Deployment& server, const BatchShape& shape,
-                const StepTable& table) {
+                const StepExplanation& step, const StepTable& table) {
   const Tokens own = tokens_of_rank(shape, server.lowering.shard.cp).tokens();
   Json out = {{"model", server.model.name},
               {"gpu", server.device.name},
               {"engine", server.engine.id()},
               {"tensor_parallel_size", server.lowering.shard.tp},
+              {"pipeline_parallel_size", server.lowering.shard.pp},
               {"batch", q.batch},
               {"context", q.ctx},
               {"prefill", q.prefill},
               {"past", q.past},
               {"tokens", shape.tokens()},
               {"padded_tokens", server.pricer().plan().padded(own, q.prefill > 0)}};
+  if (step.stages.size() > 1) {
+    for (const Seconds stage : step.stages) out["stages_s"].push_back(stage.value);
+  }
   out.update(to_json(table));
   if (q.batch > 0)
     out["output_tokens_per_s"] = static_cast<double>(q.batch) * tokens_per_step(server) / table.total_s;
@@ -174,15 +197,16 @@ int step(const std::vector<std::string>& args) {
   const Deployment server = deploy(scenario.resolve());
   check(q, server);
   const BatchShape shape = shape_of(q, server.model);
-  const StepTable table = step_table(server.pricer().explain(shape), server.device, server.topology);
+  const StepExplanation explained = server.pricer().explain(shape);
+  const StepTable table = step_table(explained, server.device, server.topology);
   if (options.output().json) {
-    print_json(q, server, shape, table);
+    print_json(q, server, shape, explained, table);
     return 0;
   }
   RenderOptions how = render_options_for(STDOUT_FILENO);
   how.color = options.output().color_stdout();
   fmt::print("{}\n\n", heading(q, server, shape));
-  fmt::print("{}{}{}", render(table, server.device, how),
+  fmt::print("{}{}{}{}", render(table, server.device, how), pipeline(explained),
              rates(q, tokens_per_step(server), table.total_s) + speculation(q, server, shape),
              notes(q, server));
   for (const auto& warning : server.warnings) fmt::print(stderr, "warning: {}\n", warning);

@@ -1,0 +1,129 @@
+// Who waits and who runs: how sequences enter the scheduler, change sides and leave.
+#include <algorithm>
+#include <utility>
+
+#include "serving/scheduler.hpp"
+
+namespace orrery {
+
+SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal) {
+  const Tokens prompt = request.prompt_tokens;
+  if (request.prompt_tokens < 1 || request.output_tokens < 1) {
+    *refusal = "no prompt or no output tokens requested";
+  } else if (prompt >= config_.max_model_len) {
+    *refusal = "prompt is at or beyond max_model_len";
+  } else if (!config_.enable_chunked_prefill && prompt > config_.max_num_batched_tokens) {
+    *refusal = "prompt is longer than max_num_batched_tokens and chunked prefill is off";
+  }
+  if (*refusal) return kNoSeq;
+  const Tokens output = std::min<Tokens>(request.output_tokens, config_.max_model_len - prompt);
+  if (most_blocks(prompt + output - 1) > kv_.total_blocks()) {
+    *refusal = "needs more KV blocks than the cache has";
+    return kNoSeq;
+  }
+
+  SeqIndex index;
+  if (spare_.empty()) {
+    index = static_cast<SeqIndex>(sequences_.size());
+    sequences_.emplace_back();
+  } else {
+    index = spare_.back();
+    spare_.pop_back();
+  }
+  Sequence& seq = sequence(index);
+  const std::uint32_t generation = seq.generation;
+  seq = Sequence{};
+  seq.generation = generation;
+  seq.request = request;
+  seq.request.output_tokens = static_cast<std::int32_t>(output);
+  seq.target = prompt;
+  seq.queued = queued;
+  wait(index, false);
+  return index;
+}
+
+void Scheduler::wait(SeqIndex index, bool front) {
+  sequence(index).state = Sequence::State::waiting;
+  if (config_.scheduling_policy == "priority") {
+    const auto rank = [&](SeqIndex i) {
+      const Request& r = sequence(i).request;
+      return std::tuple(r.priority, r.arrival, r.id);
+    };
+    waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), index,
+                                     [&](SeqIndex a, SeqIndex b) { return rank(a) < rank(b); }),
+                    index);
+  } else if (front) {
+    waiting_.push_front(index);
+  } else {
+    waiting_.push_back(index);
+  }
+}
+
+void Scheduler::link(SeqIndex index) {
+  Sequence& seq = sequence(index);
+  seq.before = last_;
+  seq.after = kNoSeq;
+  (last_ == kNoSeq ? first_ : sequence(last_).after) = index;
+  last_ = index;
+}
+
+void Scheduler::unlink(SeqIndex index) {
+  Sequence& seq = sequence(index);
+  (seq.before == kNoSeq ? first_ : sequence(seq.before).after) = seq.after;
+  (seq.after == kNoSeq ? last_ : sequence(seq.after).before) = seq.before;
+}
+
+/// A sequence enters (1) or leaves (-1) the running set.
+void Scheduler::commit(const Sequence& seq, int sign) {
+  running_ += sign;
+  committed_blocks_ += sign * max_blocks(seq);
+  committed_tokens_ += sign * (Tokens{seq.request.prompt_tokens} + seq.request.output_tokens);
+}
+
+SeqIndex Scheduler::choose_victim() const {
+  if (config_.scheduling_policy != "priority") return last_;
+  const auto rank = [&](SeqIndex i) {
+    const Request& r = sequence(i).request;
+    return std::tuple(r.priority, r.arrival, r.id);
+  };
+  SeqIndex worst = last_;
+  for (SeqIndex i = last_; i != kNoSeq; i = sequence(i).before) {
+    if (rank(i) > rank(worst)) worst = i;
+  }
+  return worst;
+}
+
+/// vLLM v1 has no swap: all blocks are freed, the generated tokens are kept and computed again with the
+/// prompt.
+void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
+  Sequence& seq = sequence(victim);
+  const Tokens stored = stored_tokens(seq);
+  if (seq.state == Sequence::State::decoding) {
+    DecodePool& set = pools_[static_cast<std::size_t>(seq.lane)];
+    set.leave(seq.target, seq.joined);
+    seq.generated += set.clock() - seq.joined;
+    seq.last_plan = std::max(seq.last_plan, lanes_[static_cast<std::size_t>(seq.lane)].last_plan);
+    seq.target = seq.request.prompt_tokens + seq.generated;
+  } else {
+    partial_.erase(std::find(partial_.begin(), partial_.end(), victim));
+  }
+  ++seq.generation;
+  ++seq.preemptions;
+  give_back_ahead(seq, stored);
+  kv_.release(seq, stored, true);
+  seq.computed = 0;
+  commit(seq, -1);
+  unlink(victim);
+  wait(victim, true);
+  plan.preempted.push_back(victim);
+}
+
+void Scheduler::release_slot(SeqIndex index) {
+  Sequence& seq = sequence(index);
+  seq.state = Sequence::State::free;
+  seq.request.prefix.reset();
+  ++seq.generation;
+  spare_.push_back(index);
+}
+
+}  // namespace orrery
