@@ -53,7 +53,7 @@ EngineCore::Arrival EngineCore::queued(const Request& request, SeqIndex index, b
   }
   context_.totals.peak_waiting = std::max(context_.totals.peak_waiting, scheduler_->waiting());
   // Behind others in a first-come queue it changes nothing yet.
-  return was_empty || scheduler_->config().scheduling_policy == "priority" ? Arrival::first
+  return was_empty || scheduler_->reorders() ? Arrival::first
                                                                            : Arrival::behind_others;
 }
 

@@ -153,7 +153,7 @@ SchedulerConfig EngineProfile::scheduler_config(const EngineSettings& s, Tokens 
   c.enable_chunked_prefill = s.enable_chunked_prefill;
   c.long_prefill_token_threshold = s.long_prefill_token_threshold;
   c.reserve_full_isl = s.scheduler_reserve_full_isl;
-  c.scheduling_policy = s.scheduling_policy;
+  c.queue.policy = s.scheduling_policy;
   c.async_scheduling = s.async_scheduling;
   c.enable_mixed_chunk = s.enable_mixed_chunk;
   c.new_token_ratio = s.new_token_ratio;

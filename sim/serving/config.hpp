@@ -7,6 +7,7 @@
 #include "base/units.hpp"
 #include "cost/kv_blocks.hpp"
 #include "serving/decoder.hpp"
+#include "serving/queue_policy.hpp"
 
 namespace orrery {
 
@@ -19,7 +20,7 @@ struct SchedulerConfig {
   bool enable_chunked_prefill = true;
   Tokens long_prefill_token_threshold = 0;  ///< 0 = no cap on one prompt's chunk
   bool reserve_full_isl = true;             ///< admit only if the whole prompt fits the free KV blocks
-  std::string scheduling_policy = "fcfs";   ///< fcfs | priority (lower number first)
+  QueueParams queue;                        ///< who is served next
   bool async_scheduling = true;             ///< the next step is planned while the present one runs
   bool enable_mixed_chunk = true;           ///< SGLang: false = prefill batches stop decoding
   /// Batches in flight at once: the stages of a pipeline (vLLM v1, max_concurrent_batches). A sequence that

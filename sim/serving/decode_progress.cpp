@@ -14,6 +14,7 @@ void Scheduler::join_decodes(SeqIndex index) {
   seq.lane = static_cast<std::int16_t>(lane_);
   seq.joined = pool().clock();
   pool().join(index, seq.generation, seq.target, remaining);
+  queue_->decodes(seq, 1);
   watch_drop(index);
 }
 
@@ -30,6 +31,7 @@ void Scheduler::finish_sequence(SeqIndex index, BatchPlan& plan) {
 /// meanwhile.
 void Scheduler::finish(BatchPlan& plan) {
   plan.decode_tokens = plan.decode.seqs * plan.decode.pace.after(1);
+  if (plan.decode.seqs > 0) queue_->served(plan.lane, plan.decode.pace.after(1));
   if (plan.decode.seqs > 0) config_.decoder.sampled() ? advance_drawn(plan) : advance_decodes();
   for (const auto& chunk : plan.chunks)
     kv_.drop(sequence(chunk.seq), chunk.tokens.past, sequence(chunk.seq).computed);
@@ -38,6 +40,7 @@ void Scheduler::finish(BatchPlan& plan) {
     seq.computed = stored_tokens(seq);
     plan.decode_tokens -= seq.computed - wanted(seq);
     pool().leave(seq.target, seq.joined);
+    queue_->decodes(seq, -1);
     finish_sequence(i, plan);
   }
   for (const auto& chunk : plan.chunks) {
@@ -107,6 +110,7 @@ void Scheduler::advance_drawn(BatchPlan& plan) {
     plan.decode_tokens += std::min(gained, remaining);
     if (gained >= remaining) {
       seq.computed = stored + gained;
+      queue_->decodes(seq, -1);
       finish_sequence(i, plan);
     } else {
       seq.target += gained, seq.generated += gained;

@@ -28,6 +28,7 @@ bool Scheduler::reserve_first(BatchPlan& plan) {
     return false;
   }
   waiting_.pop_front();
+  queue_->admitted(sequence(index));
   kv_.admit(seq, hit, seq.target);
   take_ahead(seq);
   kv_.drop(seq, hit.tokens, seq.target - 1);

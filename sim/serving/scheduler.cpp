@@ -19,6 +19,7 @@ Tokens slots_ahead(const Decoder& decoder) {
 Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps)
     : config_(std::move(config)),
       kv_(kv),
+      queue_(make_queue_policy(config_.queue)),
       ahead_(slots_ahead(config_.decoder)),
       pools_(static_cast<std::size_t>(config_.lanes),
              DecodePool(kv_.groups(), std::move(caps), config_.decoder.pace(), ahead_)),
@@ -91,6 +92,7 @@ std::int64_t Scheduler::enough_blocks(const Sequence& seq, Tokens hit, std::int6
 void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
   budget = plan_received(plan, budget);
   while (!waiting_.empty() && budget > 0 && running_ < config_.max_num_seqs) {
+    bring_first();
     const SeqIndex index = waiting_.front();
     Sequence& seq = sequence(index);
     if (seq.kv_to_come) {
@@ -117,6 +119,7 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     }
 
     waiting_.pop_front();
+    queue_->admitted(seq);
     kv_.admit(seq, hit, hit.tokens + tokens);
     if (seq.preemptions == 0) seq.cached_tokens = hit.tokens;
     seq.computed = hit.tokens + tokens;
@@ -160,6 +163,7 @@ void Scheduler::schedule(BatchPlan& plan) {
   plan.clear();
   enough_blocks_ = kPlenty;
   if (config_.lanes > 1) choose_lane();
+  queue_->decides();
   decide(plan);
   plan.lane = static_cast<int>(lane_);
   finish(plan);
@@ -175,6 +179,7 @@ std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (pool().set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
+  if (queue_->changes() && !waiting_.empty() && running_ < config_.max_num_seqs) return 0;
   const std::int64_t free = kv_.free_blocks();
   const std::int64_t steps = pool().steps_within(free, pool().steps_to_event());
   return waiting_.empty() ? steps : pool().steps_below(enough_blocks_, free, steps);
@@ -187,6 +192,7 @@ void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
   take_decode_blocks(steps);
   latest.decode = latest.decode.advanced(steps);
   latest.preempted.clear();
+  queue_->served(latest.lane, latest.decode.pace.after(steps) - latest.decode.pace.after(1));
   pool().advance(steps - 1);
   finish(latest);
 }
@@ -218,10 +224,6 @@ std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const K
             ") is smaller than max_num_seqs (" + std::to_string(config.max_num_seqs) + ")" +
             (queries > 1 ? " times " + std::to_string(queries) + " tokens to verify" : ""),
         "every running sequence needs its tokens of the budget: raise the one or lower the other");
-  }
-  if (config.scheduling_policy != "fcfs" && config.scheduling_policy != "priority") {
-    throw ConfigError("unknown scheduling_policy '" + config.scheduling_policy + "'",
-                      suggestion(config.scheduling_policy, {"fcfs", "priority"}));
   }
   return Registry<Schedulers>::find(config.scheduler).make(config, kv, std::move(caps));
 }

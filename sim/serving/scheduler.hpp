@@ -72,6 +72,8 @@ class Scheduler {
   const Sequence& sequence(SeqIndex index) const { return sequences_[static_cast<std::size_t>(index)]; }
   const KvCache& kv() const { return kv_; }
   const SchedulerConfig& config() const { return config_; }
+  /// Whether an arrival may be served before others who wait.
+  bool reorders() const { return !queue_->first_come(); }
   std::int64_t running() const { return running_; }
   std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size() + received_.size()); }
 
@@ -107,6 +109,7 @@ class Scheduler {
 
   SchedulerConfig config_;
   KvCache kv_;
+  std::unique_ptr<QueuePolicy> queue_;
 
  private:
   void preempt(SeqIndex victim, BatchPlan& plan);
@@ -132,6 +135,7 @@ class Scheduler {
   void link(SeqIndex index);
   void unlink(SeqIndex index);
   void wait(SeqIndex index, bool front);
+  void bring_first();
   Tokens stored_tokens(const Sequence& seq) const;
 
   Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace

@@ -44,19 +44,23 @@ SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal)
 
 void Scheduler::wait(SeqIndex index, bool front) {
   sequence(index).state = Sequence::State::waiting;
-  if (config_.scheduling_policy == "priority") {
-    const auto rank = [&](SeqIndex i) {
-      const Request& r = sequence(i).request;
-      return std::tuple(r.priority, r.arrival, r.id);
-    };
-    waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), index,
-                                     [&](SeqIndex a, SeqIndex b) { return rank(a) < rank(b); }),
-                    index);
-  } else if (front) {
+  queue_->waits(sequence(index));
+  if (queue_->first_come() && front) {
     waiting_.push_front(index);
+  } else if (queue_->first_come() || queue_->changes()) {
+    waiting_.push_back(index);  // bring_first() finds who is next when it matters
   } else {
-    waiting_.push_back(index);
+    const auto before = [&](SeqIndex a, SeqIndex b) { return queue_->before(sequence(a), sequence(b)); };
+    waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), index, before), index);
   }
+}
+
+/// Where the order changes while others are served, who is next is looked for anew.
+void Scheduler::bring_first() {
+  if (!queue_->changes()) return;
+  const auto before = [&](SeqIndex a, SeqIndex b) { return queue_->before(sequence(a), sequence(b)); };
+  const auto first = std::min_element(waiting_.begin(), waiting_.end(), before);
+  std::rotate(waiting_.begin(), first, first + 1);
 }
 
 void Scheduler::link(SeqIndex index) {
@@ -81,14 +85,9 @@ void Scheduler::commit(const Sequence& seq, int sign) {
 }
 
 SeqIndex Scheduler::choose_victim() const {
-  if (config_.scheduling_policy != "priority") return last_;
-  const auto rank = [&](SeqIndex i) {
-    const Request& r = sequence(i).request;
-    return std::tuple(r.priority, r.arrival, r.id);
-  };
   SeqIndex worst = last_;
-  for (SeqIndex i = last_; i != kNoSeq; i = sequence(i).before) {
-    if (rank(i) > rank(worst)) worst = i;
+  for (SeqIndex i = last_; reorders() && i != kNoSeq; i = sequence(i).before) {
+    if (queue_->before(sequence(worst), sequence(i))) worst = i;
   }
   return worst;
 }
@@ -101,6 +100,7 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   if (seq.state == Sequence::State::decoding) {
     DecodePool& set = pools_[static_cast<std::size_t>(seq.lane)];
     set.leave(seq.target, seq.joined);
+    queue_->decodes(seq, -1);
     seq.generated += set.clock() - seq.joined;
     seq.last_plan = std::max(seq.last_plan, lanes_[static_cast<std::size_t>(seq.lane)].last_plan);
     seq.target = seq.request.prompt_tokens + seq.generated;

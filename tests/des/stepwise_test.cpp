@@ -60,6 +60,7 @@ std::vector<Request> random_requests(Rng& rng, int n, double rate, bool prefixes
     r.prompt_tokens = static_cast<std::int32_t>(rng.uniform_int(1, rng.uniform() < 0.2 ? 3000 : 400));
     r.output_tokens = static_cast<std::int32_t>(rng.uniform_int(1, 300));
     r.priority = static_cast<std::int32_t>(rng.uniform_int(0, 2));
+    r.client = static_cast<std::int32_t>(rng.uniform_int(0, 3));
     if (prefixes && rng.uniform() < 0.7) {
       PrefixKeys keys;
       keys.block_tokens = 64;
@@ -140,7 +141,12 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
     replica.scheduler.max_num_batched_tokens = rng.uniform_int(64, 2048);
     replica.scheduler.max_model_len = 3300;  // the longest request
     replica.scheduler.reserve_full_isl = rng.uniform() < 0.5;
-    replica.scheduler.scheduling_policy = rng.uniform() < 0.3 ? "priority" : "fcfs";
+    const auto policies = Registry<QueuePolicies>::names();
+    if (rng.uniform() < 0.4)
+      replica.scheduler.queue.policy =
+          policies[static_cast<std::size_t>(rng.uniform_int(0, std::ssize(policies) - 1))];
+    replica.scheduler.queue.deadlines_s = {0.1, 2};
+    replica.scheduler.queue.length_prediction_error = 0.5;
     if (rng.uniform() < 0.2) replica.scheduler.long_prefill_token_threshold = 100;
     replica.kv = {0, 16, rng.uniform() < 0.7};
     replica.kv.groups = random_groups(rng);

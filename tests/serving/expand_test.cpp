@@ -34,7 +34,7 @@ Scenario random_scenario(std::uint64_t seed) {
   s.config.max_num_batched_tokens = rng.uniform_int(16, 256);
   s.config.max_model_len = 400;
   s.config.reserve_full_isl = rng.uniform() < 0.5;
-  s.config.scheduling_policy = rng.uniform() < 0.3 ? "priority" : "fcfs";
+  s.config.queue.policy = rng.uniform() < 0.3 ? "priority" : "fcfs";
   if (rng.uniform() < 0.2) s.config.long_prefill_token_threshold = 20;
   const int size = std::array{1, 4, 16}[static_cast<std::size_t>(rng.uniform_int(0, 2))];
   s.kv = {rng.uniform_int(300, 900) / size + 2, size, rng.uniform() < 0.8};

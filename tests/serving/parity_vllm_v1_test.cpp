@@ -151,7 +151,7 @@ TEST_CASE("parity: does reserve_full_isl ask for the whole prompt's blocks befor
 
 TEST_CASE("parity: under the priority policy, does the lower number go first and the largest fall first?") {
   auto c = config(8, 64);
-  c.scheduling_policy = "priority";
+  c.queue.policy = "priority";
   Engine e(c, 4, 4);
   e.add(7, 6, 5);
   e.add(7, 6, 1);

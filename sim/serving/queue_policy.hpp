@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/registry.hpp"
+#include "serving/sequence.hpp"
+
+namespace orrery {
+
+/// Who is served next.
+struct QueueParams {
+  std::string policy = "fcfs";         ///< Registry<QueuePolicies>: fcfs, priority, sjf, edf, vtc
+  double length_prediction_error = 0;  ///< sjf: standard deviation of ln(predicted / true); 0 = an oracle
+  double prompt_weight = 1;            ///< vtc: of a prompt token, ...
+  double answer_weight = 2;            ///< ... and of an answer's
+  /// edf: by when after its arrival the first token of a request of priority 0, 1, ... is due, in seconds.
+  std::vector<double> deadlines_s;
+  std::uint64_t seed = 0;  ///< of predictions
+
+  template <class Self, class V>
+  static void visit(Self& p, V&& v) {
+    v("policy", p.policy), v("length_prediction_error", p.length_prediction_error);
+    v("prompt_weight", p.prompt_weight), v("answer_weight", p.answer_weight), v("deadlines_s", p.deadlines_s);
+  }
+  bool operator==(const QueueParams&) const = default;
+};
+
+/// The order in which waiting requests are admitted, and in which running ones give way when blocks run out.
+/// Asked about sequences alone: no clock, no cache.
+class QueuePolicy {
+ public:
+  virtual ~QueuePolicy() = default;
+
+  /// Whether `a` is served before `b`; a strict order (ties are broken by arrival, then id).
+  virtual bool before(const Sequence& a, const Sequence& b) const = 0;
+  /// Who comes later is served later, and who was admitted last gives way first: a plain queue.
+  virtual bool first_come() const { return false; }
+  /// The order of those who wait changes while others are served, so that each decision looks anew.
+  virtual bool changes() const { return false; }
+
+  // What policies whose order changes are told. Of a run of steps they hear at its end, of who came meanwhile
+  // before that: what depends on both must wait for the decision.
+  /// A decision begins.
+  virtual void decides() {}
+  /// A request begins to wait, at its arrival or preempted.
+  virtual void waits(const Sequence& /*seq*/) {}
+  /// It is admitted.
+  virtual void admitted(const Sequence& /*seq*/) {}
+  /// It joins those who decode (1), or leaves them (-1).
+  virtual void decodes(const Sequence& /*seq*/, int /*change*/) {}
+  /// Each of those who decode in a lane gets so many tokens.
+  virtual void served(int /*lane*/, Tokens /*each*/) {}
+};
+
+/// Order of arrival, for ties.
+inline bool arrived_before(const Request& a, const Request& b) {
+  return a.arrival != b.arrival ? a.arrival < b.arrival : a.id < b.id;
+}
+
+struct QueuePolicies {
+  static constexpr const char* kind = "scheduling_policy";
+  using Factory = std::unique_ptr<QueuePolicy> (*)(const QueueParams&);
+};
+
+/// Errors: ConfigError for an unknown policy, or one that lacks a setting.
+inline std::unique_ptr<QueuePolicy> make_queue_policy(const QueueParams& params) {
+  return Registry<QueuePolicies>::find(params.policy).make(params);
+}
+
+}  // namespace orrery
