@@ -19,11 +19,7 @@ struct Shard {
   int gpus() const { return tp * pp * dp * cp; }
 };
 
-/// "tp4 pp2"
-inline std::string name(const Shard& shard) {
-  std::string out = "tp" + std::to_string(shard.tp);
-  if (shard.pp > 1) out += " pp" + std::to_string(shard.pp);
-  return out;
-}
+/// "tp4 pp2", "dp8 ep8", "tp1".
+std::string name(const Shard& shard);
 
 }  // namespace orrery

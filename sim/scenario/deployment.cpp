@@ -253,8 +253,14 @@ Deployment deploy(const Scenario& s) {
   ReplicaConfig replica;
   replica.scheduler = d.engine.scheduler_config(d.settings, d.max_model_len);
   replica.scheduler.decoder = d.speculation.decoder;
-  replica.scheduler.seed = s.seed;
   replica.scheduler.lanes = d.lowering.shard.pp;
+  replica.scheduler.seed = s.seed;
+  replica.scheduler.queue = {d.settings.scheduling_policy,
+                             s.length_prediction_error,
+                             s.vtc_prompt_weight,
+                             s.vtc_answer_weight,
+                             s.deadlines_s,
+                             s.seed};
   replica.kv = d.engine.kv_config(d.settings, d.kv);
   replica.front_end = d.engine.front_end();
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,

@@ -93,18 +93,4 @@ Parallelism choose_parallelism(const Scenario& s, const ModelSpec& model, const 
   return p;
 }
 
-std::string describe(const Shard& shard) {
-  const std::array<std::pair<const char*, int>, 6> sizes{{{"tp", shard.tp},
-                                                          {"pp", shard.pp},
-                                                          {"dp", shard.dp},
-                                                          {"ep", shard.ep},
-                                                          {"cp", shard.cp},
-                                                          {"dcp", shard.dcp}}};
-  std::string out;
-  for (const auto& [name, size] : sizes) {
-    if (size > 1) out += fmt::format("{}{}{}", out.empty() ? "" : " ", name, size);
-  }
-  return out.empty() ? "tp1" : out;
-}
-
 }  // namespace orrery

@@ -25,7 +25,4 @@ struct Parallelism {
 Parallelism choose_parallelism(const Scenario& scenario, const ModelSpec& model, const EngineProfile& engine,
                                const Topology& topology);
 
-/// "tp4 pp2", "dp8 ep8", "tp1".
-std::string describe(const Shard& shard);
-
 }  // namespace orrery

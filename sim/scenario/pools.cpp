@@ -77,7 +77,7 @@ Deployment deploy_pools(const Scenario& s) {
                       "--kv-cache-dtype bfloat16");
   }
   // One device and one split: one set of price tables.
-  if (d.device.name == decode.device.name && describe(d.lowering.shard) == describe(decode.lowering.shard)) {
+  if (d.device.name == decode.device.name && name(d.lowering.shard) == name(decode.lowering.shard)) {
     for (ReplicaConfig& replica : decode.cluster.replicas) replica.pricer = d.cluster.replicas.front().pricer;
   }
   HandoverConfig handover;
@@ -143,7 +143,7 @@ std::string replica_name(const Deployment& d, int index) {
                      : replica.role == Role::prefill ? "prefill, "
                                                      : "decode, ";
   return fmt::format("replica {} ({}{} {})", index, role, replica.pricer->device().name,
-                     describe(replica.pricer->shard()));
+                     name(replica.pricer->shard()));
 }
 
 }  // namespace orrery

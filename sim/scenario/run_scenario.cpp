@@ -42,10 +42,10 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   info.workload = workload_name(s.workload);
   info.gpus_per_replica = d.lowering.shard.gpus();
   info.replicas = d.replicas();
-  info.parallelism = describe(d.lowering.shard);
+  info.parallelism = name(d.lowering.shard);
   if (d.cluster.handover) {
     for (const ReplicaConfig& replica : d.cluster.replicas) info.gpus += replica.gpus;
-    info.parallelism += " prefill, " + describe(d.cluster.replicas.back().pricer->shard()) + " decode";
+    info.parallelism += " prefill, " + name(d.cluster.replicas.back().pricer->shard()) + " decode";
   }
   if (s.workload.num_prompts > 0) info.num_prompts = s.workload.num_prompts;
   const bool own_times = !s.workload.trace.empty() || (s.workload.list && s.workload.list->timed);

@@ -58,6 +58,9 @@ struct Scenario {
   std::optional<std::int64_t> long_prefill_token_threshold;
   std::optional<bool> scheduler_reserve_full_isl;
   std::optional<std::string> scheduling_policy;
+  double length_prediction_error = 0;  ///< of scheduling_policy sjf
+  std::vector<double> deadlines_s;     ///< of edf, by priority
+  double vtc_prompt_weight = 1, vtc_answer_weight = 2;
   std::optional<bool> async_scheduling;
   std::optional<bool> enable_mixed_chunk;
   std::optional<std::int64_t> max_cudagraph_capture_size;

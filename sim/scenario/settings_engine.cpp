@@ -36,6 +36,16 @@ void set_capture_sizes(Scenario& s, const std::string& text) {
   std::sort(s.cudagraph_capture_sizes.begin(), s.cudagraph_capture_sizes.end());
 }
 
+void set_deadlines(Scenario& s, const std::string& text) {
+  s.deadlines_s.clear();
+  const std::string list = !text.empty() && text.front() == '[' ? text.substr(1, text.find(']') - 1) : text;
+  for (std::size_t start = 0; start < list.size();) {
+    const auto end = std::min(list.find(',', start), list.size());
+    s.deadlines_s.push_back(parse_duration_s(std::string_view(list).substr(start, end - start)));
+    start = end + 1;
+  }
+}
+
 }  // namespace
 
 void add_deployment_settings(std::vector<Setting>& out) {
@@ -104,8 +114,18 @@ void add_engine_settings(std::vector<Setting>& out) {
       ORRERY_MEMBER(long_prefill_token_threshold));
   add("scheduler_reserve_full_isl", "", "admit a prompt only if all of it fits the free KV blocks",
       ORRERY_MEMBER(scheduler_reserve_full_isl));
-  add("scheduling_policy", "fcfs|priority", "order of the waiting queue", ORRERY_MEMBER(scheduling_policy));
+  add("scheduling_policy", "edf|fcfs|priority|sjf|vtc", "order of the waiting queue (orrery list queues)",
+      ORRERY_MEMBER(scheduling_policy));
   restrict_words(out);
+  add("length_prediction_error", "X", "sjf: standard deviation of ln(predicted / true answer); 0 = known",
+      ORRERY_MEMBER(length_prediction_error), ValueRange{0, 10});
+  out.push_back({"deadlines", "engine_args", "engine", "", "TIME,TIME,...",
+                 "edf: wait for a first token that each priority is due, from 0 on", set_deadlines,
+                 [](const Scenario& s) { return s.deadlines_s.empty() ? Json() : Json(s.deadlines_s); }});
+  add("vtc_prompt_weight", "X", "vtc: cost of a prompt token", ORRERY_MEMBER(vtc_prompt_weight),
+      ValueRange{0, 1000});
+  add("vtc_answer_weight", "X", "vtc: cost of an answer's token", ORRERY_MEMBER(vtc_answer_weight),
+      ValueRange{0, 1000});
   add("async_scheduling", "", "plan the next step while the present one runs",
       ORRERY_MEMBER(async_scheduling));
   add("enable_mixed_chunk", "", "SGLang: prompts and decodes in one step", ORRERY_MEMBER(enable_mixed_chunk));

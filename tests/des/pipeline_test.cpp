@@ -190,7 +190,7 @@ TEST_CASE("does no token get lost in a pipeline under preemption?") {
     scheduler.enable_mixed_chunk = rng.uniform() < 0.5;
     scheduler.max_num_seqs = rng.uniform_int(2, 60);
     scheduler.max_model_len = 4096;
-    scheduler.scheduling_policy = rng.uniform() < 0.3 ? "priority" : "fcfs";
+    scheduler.queue.policy = rng.uniform() < 0.3 ? "priority" : "fcfs";
     auto requests = at_once(80, 1, 1);
     double t = 0;
     std::int64_t asked = 0;

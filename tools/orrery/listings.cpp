@@ -101,6 +101,7 @@ const std::vector<Listing>& listings() {
       {"methods", "methods of the literature as parameters; 'orrery list methods SPA' for one group", "",
        methods},
       {"models", "models (--model); more with 'orrery models'", "MODEL", models},
+      {"queues", "who is served next (--scheduling-policy)", "POLICY", registered<QueuePolicies>},
       {"routers", "how requests are spread over replicas (--router)", "ROUTER", registered<Routers>},
       {"schedulers", "batching policies, chosen by the engine", "", registered<Schedulers>},
       {"slos", "named SLOs (--slo)", "SLO", slos},
