@@ -53,8 +53,7 @@ EngineCore::Arrival EngineCore::queued(const Request& request, SeqIndex index, b
   }
   context_.totals.peak_waiting = std::max(context_.totals.peak_waiting, scheduler_->waiting());
   // Behind others in a first-come queue it changes nothing yet.
-  return was_empty || scheduler_->reorders() ? Arrival::first
-                                                                           : Arrival::behind_others;
+  return was_empty || scheduler_->reorders() ? Arrival::first : Arrival::behind_others;
 }
 
 void EngineCore::refuse(const Request& request, const char* reason, Ps now) {

@@ -19,7 +19,7 @@ struct MetricsOptions {
   Ps warmup{0};                      ///< requests that arrive before are not counted, nor are steps
   std::int64_t warmup_requests = 0;  ///< nor are the first n requests
   int replicas = 1;
-  int engine_cores = 1;  ///< of each replica, with a KV cache each
+  int engine_cores = 1;                      ///< of each replica, with a KV cache each
   int kv_block_size = 16;                    ///< tokens; lets KV growth inside a decode run be counted
   std::size_t max_exact_requests = 1 << 21;  ///< per metric; beyond: a histogram, within 0.1%
   std::size_t max_exact_runs = 1 << 21;      ///< decode runs and mixed steps kept for exact ITL percentiles

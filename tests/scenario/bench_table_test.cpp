@@ -90,7 +90,7 @@ TEST_CASE("is a row that cannot be modelled kept, with the reason?") {
   CHECK_THAT(table.rows[0].skipped, Catch::Contains("separate servers"));
   CHECK(table.rows[1].skipped.empty());
   CHECK(std::any_of(table.rows[1].assignments.begin(), table.rows[1].assignments.end(),
-                    [](const auto& a) { return a.setting == "pipeline_parallel_size" && a.value == "2"; }));
+                    [](const auto& a) { return a.name == "pipeline_parallel_size" && a.value == "2"; }));
   CHECK_THAT(table.rows[2].skipped, Catch::Contains("expert"));
   CHECK_THAT(table.rows[3].skipped, Catch::Contains("fp4"));
   CHECK_THAT(table.rows[4].skipped, Catch::Contains("isl_max"));
