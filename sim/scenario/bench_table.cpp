@@ -118,6 +118,10 @@ class RowReader {
     }
     if (!text("mode").empty() && text("mode") != "agg")
       return skip("mode " + text("mode") + " is not modelled yet");
+    const auto ranks = static_cast<std::int64_t>(text("tp").empty() ? 1 : number("tp"));
+    if (!text("moe_ep").empty() &&
+        ranks % std::max<std::int64_t>(1, static_cast<std::int64_t>(number("moe_ep"))) != 0)
+      return skip(fmt::format("experts over {} of {} ranks cannot be divided", text("moe_ep"), ranks));
     for (const char* column : {"isl_max", "osl_max"}) {
       if (text(column).empty()) return skip(fmt::format("{} is blank", column));
     }
