@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "cost/scaled.hpp"
+#include "scenario/expert_settings.hpp"
 #include "scenario/parallelism.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/precision.hpp"
@@ -194,6 +195,7 @@ KernelPlan choose_plan(const Scenario& s, const Deployment& d) {
   if (!s.cudagraph_capture_sizes.empty() && !s.enforce_eager) {
     plan.graph_sizes.assign(s.cudagraph_capture_sizes.begin(), s.cudagraph_capture_sizes.end());
   }
+  override_experts(s, d.model, d.lowering.shard, plan.fusion.experts);
   return plan;
 }
 
@@ -242,9 +244,10 @@ Deployment deploy(const Scenario& s) {
       d.lowering.precision.compute == DType::fp8) {
     d.lowering.precision.kv_cache = DType::fp8;
   }
-  const KernelPlan plan = choose_plan(s, d);
+  KernelPlan plan = choose_plan(s, d);
   d.lowering.fusion = plan.fusion;
   d.speculation = choose_speculation(s, d.model, d.lowering, d.device, d.warnings);
+  plan.host_per_seq = plan.host_per_seq + d.speculation.host_per_sequence;
   check_pipeline(s, d.speculation);
   leave_room_for_drafts(s, d.speculation.decoder, d.settings);
   d.kv = choose_capacity(s, d);

@@ -18,7 +18,7 @@ struct EngineArg {
   std::string_view letters;  ///< "tp"; "" = none
   ArgClass cls = ArgClass::no_effect;
   bool takes_value = true;
-  /// modelled: which setting it sets; or speculative.* and options_file, which become settings
+  /// modelled: which setting it sets; or eplb_config, speculative.* and options_file, which become settings
   /// together or from a file (engine_command.cpp).
   std::string_view setting;
   std::string_view value;  ///< modelled switches: what they set it to; "" = true

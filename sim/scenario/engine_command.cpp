@@ -180,6 +180,8 @@ class Parser {
       speculation_[setting.substr(kSpeculation.size())] = value;
     } else if (setting == "options_file") {
       take_speculation(trtllm_speculation(value, out_.warnings));
+    } else if (setting == "eplb_config") {
+      take_balancing(value);
     } else {
       assign(setting, value);
     }
@@ -187,6 +189,19 @@ class Parser {
 
   void take_speculation(const std::string& config) {
     if (!config.empty()) assign("speculative_config", config);
+  }
+
+  /// vLLM's EPLBConfig: how many copies; when experts move again costs nothing here.
+  void take_balancing(const std::string& json) {
+    JsonView view(JsonDocument::parse(json, "eplb_config"));
+    if (view.has("num_redundant_experts")) {
+      assign("num_redundant_experts", std::to_string(view.integer("num_redundant_experts")));
+    }
+    for (const char* key : {"window_size", "step_interval", "log_balancedness", "log_balancedness_interval",
+                            "use_async", "policy"}) {
+      view.ignore(key);
+    }
+    view.finish();
   }
 
   void take_unknown(const std::string& name, bool has_value) {

@@ -167,13 +167,6 @@ TimeShares account(const Deployment& d) {
   return all;
 }
 
-/// The part of the engine's time that draft models take.
-double draft_share(const TimeShares& shares) {
-  double all = shares.host;
-  for (const double seconds : shares.by_provenance) all += seconds;
-  return all > 0 ? shares.draft / all : 0;
-}
-
 Manifest make_manifest(const Scenario& s, const RunOptions& o, const Deployment& d, const RunResult& r) {
   Manifest m;
   m.argv = o.argv;

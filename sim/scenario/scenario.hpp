@@ -70,7 +70,10 @@ struct Scenario {
   bool enable_expert_parallel = false;    ///< whole experts on each rank of a replica, not parts of all
   std::int32_t expert_parallel_size = 0;  ///< of so many groups of ranks; 0 = as enable_expert_parallel says
   bool enable_dp_attention = false;       ///< data-parallel ranks lie within the tensor-parallel ones
-  std::string speculative_config;         ///< JSON, see speculation.hpp; "" = plain decoding
+  std::optional<bool> enable_eplb;        ///< experts lie by their load (EPLB)
+  std::optional<std::int64_t> num_redundant_experts;  ///< copies more than experts, with enable_eplb
+  std::string all2all_backend;                        ///< "" = the engine's, see expert_settings.hpp
+  std::string speculative_config;                     ///< JSON, see speculation.hpp; "" = plain decoding
 
   WorkloadSpec workload;
   std::string slo;      ///< "ttft<=500ms@p99,tpot<=30ms@p99"

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "scenario/expert_settings.hpp"
 #include "scenario/setting_field.hpp"
 #include "scenario/speculation.hpp"
 
@@ -142,6 +143,18 @@ void add_engine_settings(std::vector<Setting>& out) {
       ORRERY_MEMBER(expert_parallel_size), ValueRange{0, 4096});
   add("enable_dp_attention", "", "attention's data-parallel ranks lie within the tensor-parallel ones",
       ORRERY_MEMBER(enable_dp_attention));
+  add("enable_eplb", "", "place experts by their load, the most chosen ones on several GPUs",
+      ORRERY_MEMBER(enable_eplb));
+  add("num_redundant_experts", "N", "copies of experts beyond one each, with enable_eplb",
+      ORRERY_MEMBER(num_redundant_experts), ValueRange{0, 1 << 20});
+  add("all2all_backend", "NAME",
+      "how rows reach their experts: allgather_reducescatter, deepep_low_latency, ...",
+      ORRERY_MEMBER(all2all_backend));
+  out.back().set = [inner = out.back().set](Scenario& s, const std::string& text) {
+    ExpertPlan checked;
+    if (!text.empty()) choose_all2all(text, checked);
+    inner(s, text);
+  };
   add("speculative_config", "JSON",
       "as vLLM's: method, model, num_speculative_tokens; and acceptance, sampled",
       ORRERY_MEMBER(speculative_config));

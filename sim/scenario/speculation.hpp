@@ -8,6 +8,7 @@
 #include "base/json.hpp"
 #include "cost/drafting.hpp"
 #include "cost/kernel_plan.hpp"
+#include "cost/step_pricer.hpp"
 #include "hw/device_profile.hpp"
 #include "report/summary.hpp"
 #include "scenario/scenario.hpp"
@@ -33,6 +34,7 @@ struct Speculation {
   std::string acceptance_source;  ///< "given", or "assumed: ..." with its source; "" without speculation
   double draft_weight_bytes = 0;  ///< on one rank
   double draft_kv_bytes_per_token = 0;
+  Seconds host_per_sequence{0};  ///< of the host's own drafting, each step
 };
 /// Errors: ConfigError for a draft that cannot be loaded or split, an MTP method on a model without MTP
 /// layers.
@@ -41,6 +43,8 @@ Speculation choose_speculation(const Scenario& scenario, const ModelSpec& target
 
 /// Speculation as a run shows it, one line: method, tokens drafted, acceptance and where it is from, tau.
 std::string describe(const Speculation& speculation);
+/// The part of the engine's time that draft models take.
+double draft_share(const TimeShares& shares);
 OrderedJson to_json(const Speculation& speculation, double draft_share);
 
 /// What a method's acceptance is taken to be where none is given, as each drafted token's chance given those

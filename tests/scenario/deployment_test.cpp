@@ -52,6 +52,27 @@ TEST_CASE("what does an engine default to, and where does each value come from?"
   CHECK(d.cluster.replicas.size() == 1);
 }
 
+TEST_CASE("does an engine gather tokens for its experts unless told to dispatch them?") {
+  const auto plan = [](Assignments more) {
+    more.push_back(with("model", "qwen3-30b-a3b"));
+    return deploy(small(std::move(more))).lowering.fusion.experts;
+  };
+  CHECK_FALSE(plan({}).dispatch);
+  CHECK_FALSE(plan({}).balance);
+  CHECK(plan({with("all2all_backend", "deepep_high_throughput")}).dispatch);
+  CHECK(plan({with("all2all_backend", "deepep_high_throughput")}).low_latency_tokens == 0);
+  const auto balanced = plan({with("tensor_parallel_size", "4"), with("enable_expert_parallel", "true"),
+                              with("enable_eplb", "true"), with("num_redundant_experts", "4")});
+  CHECK(balanced.balance);
+  CHECK(balanced.redundant == 4);
+  CHECK_THAT(refusal({with("num_redundant_experts", "4")}, ExitCode::usage),
+             Catch::Contains("--enable-eplb"));
+  CHECK_THAT(refusal({with("enable_eplb", "true")}, ExitCode::bad_input),
+             Catch::Contains("llama-3.1-8b has none"));
+  CHECK_THAT(refusal({with("model", "qwen3-30b-a3b"), with("enable_eplb", "true")}, ExitCode::usage),
+             Catch::Contains("--enable-expert-parallel"));
+}
+
 TEST_CASE("are an engine's own start-up errors mirrored?") {
   CHECK_THAT(refusal({with("max_num_seqs", "64"), with("max_num_batched_tokens", "32")}, ExitCode::bad_input),
              Catch::Contains("max_num_batched_tokens 32 is smaller than max_num_seqs 64"));

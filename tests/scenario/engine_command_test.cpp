@@ -83,9 +83,10 @@ TEST_CASE("does every modelled engine argument set a setting that exists?") {
   for (const auto& a : engine_args()) {
     INFO(a.name);
     CHECK((a.cls == ArgClass::modelled) == !a.setting.empty());
-    // Some become a setting together, or are a file that holds some.
-    if (a.setting.starts_with("speculative.") || a.setting == "options_file") continue;
-    if (a.cls == ArgClass::modelled) CHECK(find_setting(a.setting) != nullptr);
+    // Some become settings together with others, or by what they hold: tested one by one.
+    const bool translated =
+        a.setting == "eplb_config" || a.setting == "options_file" || a.setting.starts_with("speculative.");
+    if (a.cls == ArgClass::modelled && !translated) CHECK(find_setting(a.setting) != nullptr);
   }
 }
 
@@ -128,4 +129,19 @@ TEST_CASE("do SGLang's and TensorRT-LLM's speculation arguments become vLLM's co
   CHECK_THAT(trtllm.warnings[0], Catch::Contains("not enable_chunked_prefill"));
   folder.add("options.yaml", "speculative_config:\n  decoding_type: Medusa\n");
   CHECK_THROWS_WITH(parse_engine_command("trtllm-serve M --config " + file), Catch::Contains("'Medusa'"));
+}
+
+TEST_CASE("do the engines' arguments about experts become settings?") {
+  const auto vllm = values(parse_engine_command(
+      "vllm serve M --enable-expert-parallel --enable-eplb --eplb-config '{\"num_redundant_experts\": 32, "
+      "\"window_size\": 1000}' --all2all-backend deepep_low_latency"));
+  CHECK(vllm.at("enable_eplb") == "true");
+  CHECK(vllm.at("num_redundant_experts") == "32");
+  CHECK(vllm.at("all2all_backend") == "deepep_low_latency");
+  CHECK(values(parse_engine_command("--eplb-config.num_redundant_experts 8")).at("num_redundant_experts") ==
+        "8");
+  const auto sglang = values(
+      parse_engine_command("--moe-a2a-backend deepep --ep-num-redundant-experts 16 --enable-eplb", "sglang"));
+  CHECK(sglang.at("all2all_backend") == "deepep");
+  CHECK(sglang.at("num_redundant_experts") == "16");
 }
