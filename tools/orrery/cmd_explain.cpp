@@ -125,8 +125,8 @@ std::string speculation(const StepQuestion& q, const Deployment& server, const B
                      100 * draft_share_of(q, server, shape));
 }
 
-/// What the step yields: "3,315 output tok/s (104 per sequence)".
-std::string rates(const StepQuestion& q, double tokens, double step_s) {
+/// What the step yields: "3,315 output tok/s (104 per sequence)", of each of `ranks` that step together.
+std::string rates(const StepQuestion& q, double tokens, double step_s, int ranks) {
   std::string out;
   if (q.batch > 0) {
     out += fmt::format(" {} output tok/s ({} per sequence)",
@@ -136,6 +136,7 @@ std::string rates(const StepQuestion& q, double tokens, double step_s) {
     out += fmt::format("{} {} prompt tok/s", out.empty() ? "" : ",",
                        grouped(static_cast<double>(q.prefill) / step_s, 0));
   }
+  if (ranks > 1) out += fmt::format(" on each of {} data-parallel ranks", ranks);
   return out + " if every step is like this one.\n";
 }
 
@@ -162,6 +163,7 @@ void print_json(const StepQuestion& q, const Deployment& server, const BatchShap
               {"engine", server.engine.id()},
               {"tensor_parallel_size", server.lowering.shard.tp},
               {"pipeline_parallel_size", server.lowering.shard.pp},
+              {"data_parallel_ranks", server.lowering.shard.dp},
               {"batch", q.batch},
               {"context", q.ctx},
               {"prefill", q.prefill},
@@ -207,7 +209,8 @@ int step(const std::vector<std::string>& args) {
   how.color = options.output().color_stdout();
   fmt::print("{}\n\n", heading(q, server, shape));
   fmt::print("{}{}{}{}", render(table, server.device, how), pipeline(explained),
-             rates(q, tokens_per_step(server), table.total_s) + speculation(q, server, shape),
+             rates(q, tokens_per_step(server), table.total_s, server.lowering.shard.dp) +
+                 speculation(q, server, shape),
              notes(q, server));
   for (const auto& warning : server.warnings) fmt::print(stderr, "warning: {}\n", warning);
   return 0;
