@@ -280,7 +280,7 @@ double KvCapacity::concurrency(Tokens tokens) const {
 
 KvCapacity kv_capacity(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
                        const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens max_model_len) {
-  const KvCapacity c = least_capacity(model, ctx, device, policy, max_num_batched_tokens);
+  KvCapacity c = least_capacity(model, ctx, device, policy, max_num_batched_tokens);
   if (c.blocks < 1) refuse_weights({model, ctx, device, policy, max_num_batched_tokens, 1}, c);
   const Wanted all{model, ctx, device, policy, max_num_batched_tokens, max_model_len};
   if (!all.fits(c)) refuse_context(all, c);

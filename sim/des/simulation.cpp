@@ -177,7 +177,8 @@ class Simulation final : public RequestListener, public HandoverCluster {
     int first;
     Probe(const Simulation& s, int f) : simulation(s), first(f) {}
     Tokens cached_tokens(int replica, const Request& request) const override {
-      return simulation.replicas_[static_cast<std::size_t>(first + replica)]->cached_tokens(request);
+      return simulation.replicas_[static_cast<std::size_t>(first) + static_cast<std::size_t>(replica)]
+          ->cached_tokens(request);
     }
   };
 

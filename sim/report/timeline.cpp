@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -89,14 +90,18 @@ struct Timeline::Impl {
     return uuid;
   }
 
+  /// The track of a core's steps. Lanes of a pipeline overlap and have one each; only a replica of one core
+  /// has lanes, so that cores and lanes can share the numbers.
   std::uint64_t core(CoreId where) {
-    ORRERY_CHECK(where.core < kMaxCores, "more engine cores per replica than tracks");
-    const auto uuid = process(where.replica) + kFirstCore + static_cast<std::uint64_t>(where.core);
-    if (cores.try_emplace({where.replica, where.core}).second) {
-      const std::string name =
-          where.core == 0 ? "engine steps" : fmt::format("engine steps, core {}", where.core);
+    const std::int32_t row = where.core + where.lane;
+    ORRERY_CHECK(row < kMaxCores, "more engine cores per replica than tracks");
+    const auto uuid = process(where.replica) + kFirstCore + static_cast<std::uint64_t>(row);
+    if (rows.emplace(where.replica, row).second) {
+      const std::string name = where.lane > 0   ? fmt::format("engine steps, lane {}", where.lane)
+                               : where.core > 0 ? fmt::format("engine steps, core {}", where.core)
+                                                : "engine steps";
       writer.track(
-          uuid, process_uuid(where.replica), name, 10 + where.core,
+          uuid, process_uuid(where.replica), name, 10 + row,
           "A decode run is consecutive decode steps of an unchanged batch; a mixed step holds prefill.");
     }
     return uuid;
@@ -133,6 +138,7 @@ struct Timeline::Impl {
   TimelineOptions options;
   PerfettoWriter writer;
   std::map<std::int32_t, bool> processes;
+  std::set<std::pair<std::int32_t, std::int32_t>> rows;
   std::map<std::pair<std::int32_t, std::int32_t>, Shown> cores;
   std::map<RequestId, Ps> received;  ///< when KV caches came, of requests not done yet
   std::int64_t slices = 0, left_out = 0;

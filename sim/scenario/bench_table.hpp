@@ -27,7 +27,7 @@ struct BenchRow {
 ///   mean_ttft_ms mean_tpot_ms use               measured; `use` says which to trust (ttft, tpot, ttft+tpot)
 ///   max_num_seqs max_num_batched_tokens kv_cache_dtype gpu_memory_utilization enable_prefix_caching
 ///   async_scheduling max_cudagraph_capture_size ...   engine arguments; blank = that version's default
-///   mode pp attn_dp moe_ep prefill_* decode_*   what is not modelled yet: such rows are skipped, with the
+///   mode prefill_* decode_*   what is not modelled yet: such rows are skipped, with the
 ///   reason
 struct BenchTable {
   std::string path;

@@ -25,7 +25,7 @@ void divide_attention(const Scenario& s, const ModelSpec& model, Shard& shard) {
         "--replicas, or --data-parallel-size without enable_dp_attention");
   }
   const int world = s.tensor_parallel_size;
-  shard.dp = s.data_parallel_size > 1 ? s.data_parallel_size : world;
+  shard.dp = s.data_parallel_size;  // 1: as without (server_args.py)
   if (world % shard.dp != 0) {
     refuse(
         fmt::format("data_parallel_size {} does not divide tensor_parallel_size {}, as enable_dp_attention "
