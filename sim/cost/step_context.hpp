@@ -37,7 +37,7 @@ class ContextGrid {
     return width * 16 + (width > 4 ? value >> (width - 4) : value);
   }
   std::vector<Tokens> knots_;
-  std::array<std::uint8_t, 65 * 16> start_{};
+  std::array<std::uint8_t, std::size_t{65} * 16> start_{};
 };
 
 /// Price of a group of kernels over the total context x of the sequences: base + slope (x - start), exact for

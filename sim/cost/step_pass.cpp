@@ -92,14 +92,14 @@ StepPass::Width StepPass::width(std::int64_t n, bool has_prefill, const PassPeer
   return {n, peers.pooled, model_->gaps + model_->eager};
 }
 
-std::int64_t StepPass::kernels(const Width& w, std::int64_t rows) {
-  const std::int64_t own = model_->tokens.ps(w.own) + model_->rows.ps(rows);
+std::int64_t StepPass::kernels(const Width& w, std::int64_t logit_rows) {
+  const std::int64_t own = model_->tokens.ps(w.own) + model_->rows.ps(logit_rows);
   return w.own == w.pooled ? own : own + model_->pooled.ps(w.pooled) - model_->pooled.ps(w.own);
 }
 
-void StepPass::count(const Width& w, std::int64_t rows, double times) {
+void StepPass::count(const Width& w, std::int64_t logit_rows, double times) {
   model_->tokens.count(w.own, times);
-  model_->rows.count(rows, times);
+  model_->rows.count(logit_rows, times);
   if (w.own == w.pooled) return;
   model_->pooled.count(w.pooled, times);
   model_->pooled.count(w.own, -times);

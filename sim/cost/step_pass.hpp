@@ -16,16 +16,17 @@ namespace orrery {
 /// and chunks alone. They refer to each other: not to be moved.
 struct StepModel {
   /// `input` as StepKernels has it.
-  StepModel(const ModelSpec& model, const Shard& shard, const KernelPlan& plan, KernelCostModelPtr cost,
+  StepModel(const ModelSpec& model, const Shard& shard, const KernelPlan& engine, KernelCostModelPtr cost,
             OperatorPtr input = nullptr);
   StepModel(const StepModel&) = delete;
   StepModel& operator=(const StepModel&) = delete;
 
-  std::int64_t padded(std::int64_t tokens, bool has_prefill) const;
+  /// The tokens that a step of `n` is padded to.
+  std::int64_t padded(std::int64_t n, bool has_prefill) const;
   /// Whether a captured graph covers a step of so many tokens.
-  bool covered(std::int64_t tokens, bool has_prefill) const;
+  bool covered(std::int64_t n, bool has_prefill) const;
   /// Device time between kernels: gaps, and the exposed launches of a step that no captured graph covers.
-  std::int64_t between_ps(std::int64_t tokens, bool has_prefill) const;
+  std::int64_t between_ps(std::int64_t n, bool has_prefill) const;
 
   const KernelPlan& plan;
   std::size_t windows;
@@ -78,9 +79,9 @@ class StepPass {
     std::int64_t own = 0, pooled = 0;
     std::int64_t between = 0;  ///< ps
   };
-  Width width(std::int64_t tokens, bool has_prefill, const PassPeers& peers) const;
-  std::int64_t kernels(const Width& width, std::int64_t rows);
-  void count(const Width& width, std::int64_t rows, double times);
+  Width width(std::int64_t n, bool has_prefill, const PassPeers& peers) const;
+  std::int64_t kernels(const Width& w, std::int64_t logit_rows);
+  void count(const Width& w, std::int64_t logit_rows, double times);
   std::int64_t tokens(std::int64_t seqs, Chunks chunks) const;
   std::int64_t rows(std::int64_t seqs, Chunks chunks) const;
   double account_attention(const DecodeSet& set, std::int64_t steps);

@@ -44,6 +44,7 @@ std::vector<StepPass> passes_of(std::deque<StepModel>& target, StepModel* draft,
                                 const Drafting& drafting) {
   const auto longest = [](const ModelSpec& m) { return m.max_model_len + m.max_model_len / 5; };
   std::vector<StepPass> passes;
+  passes.reserve(target.size() + 2);
   const std::int64_t q = drafting.queries;
   for (StepModel& part : target)
     passes.emplace_back(part, PassForm{q, q, true, 1}, longest(model), drafting.pace_steps);
