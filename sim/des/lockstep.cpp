@@ -22,7 +22,7 @@ LockstepReplica::LockstepReplica(int index, const ReplicaConfig& config, const C
 
 /// vLLM v1's balancer (v1/engine/core_client.py: DPLBAsyncMPClient): the rank with the least 4 waiting +
 /// running, the first of equals.
-std::size_t LockstepReplica::choose_core(Ps now) const {
+std::size_t LockstepReplica::choose_core(Ps now) {
   if (cores_.size() == 1) return 0;
   if (loads_at_ == kNever || now - loads_at_ >= kLoadInterval) {
     loads_.clear();

@@ -33,7 +33,7 @@ class LockstepReplica final : public Replica {
   void look_again(Ps now);
   void decide_run(Ps now);
   AffinePrice slowest();
-  std::size_t choose_core(Ps now) const;
+  std::size_t choose_core(Ps now);
 
   std::deque<EngineCore> cores_;  // observers and events hold on to them: they must not move
   const CoreContext context_;
@@ -50,8 +50,8 @@ class LockstepReplica final : public Replica {
   struct RankLoad {
     std::int64_t waiting = 0, running = 0;
   };
-  mutable std::vector<RankLoad> loads_;
-  mutable Ps loads_at_{kNever};
+  std::vector<RankLoad> loads_;
+  Ps loads_at_{kNever};
 };
 
 }  // namespace orrery

@@ -185,9 +185,9 @@ class Simulation final : public RequestListener, public HandoverCluster {
   SimulationResult finish() {
     result_.unfinished = result_.requests - result_.completed - result_.failed;
     if (result_.unfinished > 0 && !result_.interrupted && cluster_.until == kNever) {
-      throw ConfigError(
-          handovers_ ? handovers_->deadlock() : "the simulation is stuck: requests are left over",
-          "more KV blocks, or --kv-transfer after", ExitCode::infeasible);
+      ORRERY_CHECK(handovers_ != nullptr, "the simulation is stuck: requests are left over");
+      throw ConfigError(handovers_->deadlock(), "more KV blocks, or --kv-transfer after",
+                        ExitCode::infeasible);
     }
     if (result_.unfinished > 0 && !result_.interrupted) result_.end = cluster_.until;
     for (const auto& replica : replicas_) result_.busy.push_back(replica->busy());

@@ -5,6 +5,7 @@
 
 #include "base/registry.hpp"
 #include "ops/attention_merge.hpp"
+#include "ops/exchange_work.hpp"
 #include "ops/expert_exchange.hpp"
 #include "ops/kernel_classes.hpp"
 
@@ -14,36 +15,14 @@ namespace {
 
 using Dims = KernelClass::Dims;
 
-Work gather_work(const Dims& dims, DType, DType) {
-  const double ranks = dims[0], part = dims[1];
-  Work w;
-  w.hbm_read_bytes = part, w.hbm_write_bytes = ranks * part;
-  w.link_bytes = (ranks - 1) * part;
-  return w;
-}
 Work pass_work(const Dims& dims, DType, DType) {
   Work w;
   w.hbm_read_bytes = w.hbm_write_bytes = w.link_bytes = dims[1];
   return w;
 }
-Work scatter_work(const Dims& dims, DType dtype, DType) {
-  const double ranks = dims[0], part = dims[1];
-  Work w;
-  w.hbm_read_bytes = ranks * part, w.hbm_write_bytes = part;
-  w.link_bytes = (ranks - 1) * part;
-  w.vector_flops = part / bytes_per_element(dtype) * (ranks - 1);
-  return w;
-}
 
 constexpr std::array<std::string_view, 8> kSpacedDims{"ranks", "bytes", "spacing"};
 constexpr std::array<std::string_view, 8> kPartDims{"ranks", "bytes"};
-
-void push(const KernelClass& cls, std::string_view role, const Dims& dims, DType dtype, KernelCalls& out) {
-  KernelCall call = make_call(cls, dims, dtype, dtype);
-  call.lane = Lane::comm;
-  call.role = role;
-  out.push_back(call);
-}
 
 double local_width(const std::vector<UnitGroup>& groups, const LoweringContext& ctx) {
   double width = 0;
@@ -62,9 +41,9 @@ constexpr KernelClass kKeyPass{"key_pass",  KernelClass::Scaling::prefill,
 constexpr KernelClass kQueryGather{"query_gather", KernelClass::Scaling::decode,
                                    kPartDims,      "queries to all ranks that share a sequence's cache",
                                    gather_work,    &kAllGather};
-constexpr KernelClass kPartialScatter{"partial_scatter", KernelClass::Scaling::decode,
-                                      kPartDims,         "sums of partial attention outputs, by heads",
-                                      scatter_work,      &kReduceScatter};
+constexpr KernelClass kPartialScatter{"partial_scatter",   KernelClass::Scaling::decode,
+                                      kPartDims,           "sums of partial attention outputs, by heads",
+                                      reduce_scatter_work, &kReduceScatter};
 
 std::span<const std::string_view> enum_names(ContextExchange) {
   static constexpr std::array<std::string_view, 2> names{"gather", "ring"};
@@ -130,8 +109,8 @@ void KeyExchange::lower(const BatchShape& batch, const LoweringContext& ctx, Ker
   const DType format = ctx.precision.activation;
   const double token = local_width(widths_, ctx) * bytes_per_element(format) + other_bytes_;
   const double part = static_cast<double>(received) / (shard.cp - 1) * token;
-  push(kKeyExchange, role_, {static_cast<double>(shard.cp), part, static_cast<double>(shard.tp)}, format,
-       out);
+  push_exchange(kKeyExchange, role_, {static_cast<double>(shard.cp), part, static_cast<double>(shard.tp)},
+                format, out);
 }
 
 bool passes_keys(const LoweringContext& ctx) {
@@ -155,8 +134,8 @@ void push_ring(const RingStep& step, const BatchShape& batch, const LoweringCont
     out.back().repeat *= steps - 1;
     if (i == 0) out.back().mark = Mark::fork;
   }
-  push(kKeyPass, "key_exchange", {steps, tokens * step.token_bytes, static_cast<double>(shard.tp)}, format,
-       out);
+  push_exchange(kKeyPass, "key_exchange", {steps, tokens * step.token_bytes, static_cast<double>(shard.tp)},
+                format, out);
   out.back().mark = Mark::branch;
   out.back().repeat = steps - 1;
   part.front().mark = Mark::join;
@@ -184,8 +163,9 @@ void QueryGather::lower(const BatchShape& batch, const LoweringContext& ctx, Ker
   if (queries == 0) return;
   const DType format = ctx.precision.activation;
   const double width = static_cast<double>(queries_.local_width(ctx.shard.tp));
-  push(kQueryGather, "query_gather",
-       {static_cast<double>(ctx.shard.dcp), queries * width * bytes_per_element(format)}, format, out);
+  push_exchange(kQueryGather, "query_gather",
+                {static_cast<double>(ctx.shard.dcp), queries * width * bytes_per_element(format)}, format,
+                out);
 }
 
 void PartialOutputs::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
@@ -195,12 +175,12 @@ void PartialOutputs::lower(const BatchShape& batch, const LoweringContext& ctx, 
   const auto ranks = static_cast<double>(ctx.shard.dcp);
   const double heads = static_cast<double>(outputs_.local_units(ctx.shard.tp));
   const double dim = static_cast<double>(outputs_.local_width(ctx.shard.tp)) / heads;
-  push(kQueryGather, "lse_gather", {ranks, queries * heads * ranks * bytes_per_element(DType::fp32)},
-       DType::fp32, out);
+  push_exchange(kQueryGather, "lse_gather", {ranks, queries * heads * ranks * bytes_per_element(DType::fp32)},
+                DType::fp32, out);
   out.push_back(make_call(kAttentionMerge, {queries * heads * ranks, 1, dim}, format, format));
   out.back().role = "partial_scale";
-  push(kPartialScatter, "partial_scatter", {ranks, queries * heads * dim * bytes_per_element(format)}, format,
-       out);
+  push_exchange(kPartialScatter, "partial_scatter",
+                {ranks, queries * heads * dim * bytes_per_element(format)}, format, out);
 }
 
 void CacheGather::lower(const BatchShape& batch, const LoweringContext& ctx, KernelCalls& out) const {
@@ -213,7 +193,7 @@ void CacheGather::lower(const BatchShape& batch, const LoweringContext& ctx, Ker
   const DType kv = ctx.precision.kv_cache;
   const double part =
       static_cast<double>(past) / ctx.shard.dcp * local_width(widths_, ctx) * kv_bytes_per_element(kv);
-  push(kKeyExchange, "cache_gather", {static_cast<double>(ctx.shard.dcp), part, 1}, kv, out);
+  push_exchange(kKeyExchange, "cache_gather", {static_cast<double>(ctx.shard.dcp), part, 1}, kv, out);
 }
 
 const Registration<KernelClasses> key_exchange_class{

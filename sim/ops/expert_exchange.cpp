@@ -5,6 +5,7 @@
 
 #include "base/registry.hpp"
 #include "ops/collective.hpp"
+#include "ops/exchange_work.hpp"
 #include "ops/expert_load.hpp"
 #include "ops/kernel_classes.hpp"
 
@@ -45,22 +46,6 @@ Work combine_low_latency_work(const Dims& dims, DType dtype, DType) {
   return rows_work(dims, dtype, dims[1], false);
 }
 
-Work gather_work(const Dims& dims, DType, DType) {
-  const double ranks = dims[0], part = dims[1];
-  Work w;
-  w.hbm_read_bytes = part, w.hbm_write_bytes = ranks * part;
-  w.link_bytes = (ranks - 1) * part;
-  return w;
-}
-Work reduce_scatter_work(const Dims& dims, DType dtype, DType) {
-  const double ranks = dims[0], part = dims[1];
-  Work w;
-  w.hbm_read_bytes = ranks * part, w.hbm_write_bytes = part;
-  w.link_bytes = (ranks - 1) * part;
-  w.vector_flops = part / bytes_per_element(dtype) * (ranks - 1);
-  return w;
-}
-
 }  // namespace
 
 constexpr KernelClass kMoeDispatch{"moe_dispatch", kTokens, kRowDims,
@@ -95,13 +80,6 @@ DType dispatch_format(const LoweringContext& ctx) {
 
 namespace {
 
-void push(const KernelClass& cls, std::string_view role, const Dims& dims, DType dtype, KernelCalls& out) {
-  KernelCall call = make_call(cls, dims, dtype, dtype);
-  call.lane = Lane::comm;
-  call.role = role;
-  out.push_back(call);
-}
-
 /// Tokens that one rank sends.
 double sent_tokens(const BatchShape& batch, const ExpertSplit& split) {
   return std::ceil(static_cast<double>(batch.dense_tokens()) / split.token_parts);
@@ -118,11 +96,12 @@ void ExpertDispatch::lower(const BatchShape& batch, const LoweringContext& ctx, 
   if (tokens == 0) return;
   const DType format = dispatch_format(ctx);
   if (split.dispatched) {
-    push(low_latency(tokens, ctx) ? kMoeDispatchLowLatency : kMoeDispatch, "dispatch",
-         {tokens, top_k_, width_, experts_, static_cast<double>(split.ranks)}, format, out);
+    push_exchange(low_latency(tokens, ctx) ? kMoeDispatchLowLatency : kMoeDispatch, "dispatch",
+                  {tokens, top_k_, width_, experts_, static_cast<double>(split.ranks)}, format, out);
   } else if (split.gathered) {
-    push(kTokenGather, "token_gather",
-         {static_cast<double>(split.token_sets), tokens * width_ * bytes_per_element(format)}, format, out);
+    push_exchange(kTokenGather, "token_gather",
+                  {static_cast<double>(split.token_sets), tokens * width_ * bytes_per_element(format)},
+                  format, out);
   }
 }
 
@@ -132,11 +111,12 @@ void ExpertCombine::lower(const BatchShape& batch, const LoweringContext& ctx, K
   if (tokens == 0) return;
   const DType format = ctx.precision.activation;
   if (split.dispatched) {
-    push(low_latency(tokens, ctx) ? kMoeCombineLowLatency : kMoeCombine, "combine",
-         {tokens, top_k_, width_, experts_, static_cast<double>(split.ranks)}, format, out);
+    push_exchange(low_latency(tokens, ctx) ? kMoeCombineLowLatency : kMoeCombine, "combine",
+                  {tokens, top_k_, width_, experts_, static_cast<double>(split.ranks)}, format, out);
   } else if (split.gathered) {
-    push(kReduceScatter, "reduce_scatter",
-         {static_cast<double>(split.token_sets), tokens * width_ * bytes_per_element(format)}, format, out);
+    push_exchange(kReduceScatter, "reduce_scatter",
+                  {static_cast<double>(split.token_sets), tokens * width_ * bytes_per_element(format)},
+                  format, out);
   }
 }
 
@@ -146,10 +126,10 @@ void ExpertJoin::lower(const BatchShape& batch, const LoweringContext& ctx, Kern
   const double tokens = sent_tokens(batch, split);
   if (split.token_parts < 2 || tokens == 0) return;
   const DType format = ctx.precision.activation;
-  push(kTokenGather, "token_gather",
-       {static_cast<double>(split.token_parts),
-        tokens * static_cast<double>(width_) * bytes_per_element(format)},
-       format, out);
+  push_exchange(kTokenGather, "token_gather",
+                {static_cast<double>(split.token_parts),
+                 tokens * static_cast<double>(width_) * bytes_per_element(format)},
+                format, out);
 }
 
 const Registration<KernelClasses> moe_dispatch_class{

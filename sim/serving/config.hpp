@@ -13,7 +13,7 @@ namespace orrery {
 
 /// Scheduler settings under vLLM's names; other engines' profiles map theirs onto them.
 struct SchedulerConfig {
-  std::string scheduler = "vllm-v1";  ///< Registry<Schedulers>: vllm-v1, sglang, trtllm
+  std::string scheduler = "vllm-v1";  ///< Registry<Schedulers> ("orrery list schedulers")
   std::int64_t max_num_seqs = 256;
   Tokens max_num_batched_tokens = 8192;
   Tokens max_model_len = 131072;

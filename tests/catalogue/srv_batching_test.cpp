@@ -238,7 +238,7 @@ TEST_CASE("SRV-12 does no step exceed its tokens, and no decode wait for a promp
 // Holmes et al., 2024, section 4: Llama-2-70B on four A100 of 80 GB, prompts of 2600 tokens, at least 512
 // prompt tokens and 4 answered tokens a second for each; at most 2.3 times vLLM's requests. What a
 // request waits between two tokens counts in its mean only, so that stalls weigh less here than there.
-TEST_CASE("SRV-12 are no fewer requests within their latencies than with prompts first, at most 2.3 times?") {
+TEST_CASE("SRV-12 are more requests within their latencies than with prompts first, at most 2.3 times?") {
   const auto goodput = [](const std::string& engine) {
     const Assignments values{
         {"model", "llama-2-70b", "", "", 0},     {"gpu", "a100-sxm-80g", "", "", 0},
@@ -251,6 +251,6 @@ TEST_CASE("SRV-12 are no fewer requests within their latencies than with prompts
   };
   const double ratio = goodput("fastgen") / goodput("vllm@0.6.6");
   INFO("ratio " << ratio);
-  CHECK(ratio > 0.98);  // rates are found within 2%
+  CHECK(ratio > 1);
   CHECK(ratio < 2.3);
 }
