@@ -7,9 +7,8 @@
 
 namespace orrery {
 
-Disaggregation::Disaggregation(const HandoverConfig& config, const CoreContext& context,
-                               HandoverCluster& cluster)
-    : config_(config), context_(context), cluster_(cluster), fabric_(*config.topology, config.fabric) {}
+Disaggregation::Disaggregation(const HandoverConfig& config, const CoreContext& context, Cluster& cluster)
+    : config_(config), context_(context), cluster_(cluster) {}
 
 Request Disaggregation::prefill_part(const Request& request) {
   Handover& h = under_way_[request.id];
@@ -46,7 +45,7 @@ void Disaggregation::on_reserved(const Request& request, const SequenceHandle& t
   if (h.computed) {
     send_rest(h, now);
   } else if (h.first_layer > now) {
-    timers_.push({h.first_layer, request.id});
+    cluster_.at(h.first_layer, [this, id = request.id](Ps at) { on_first_layer(id, at); });
   } else {
     send_early(h, now);
   }
@@ -101,8 +100,14 @@ void Disaggregation::send(Handover& h, double bytes, Ps now, Fabric::Done done) 
   if (h.told.start == Ps(0)) h.told.start = now;
   const ReplicaConfig& from = cluster_.config(h.told.source);
   const ReplicaConfig& to = cluster_.config(h.told.target);
-  fabric_.transfer_sharded(from.first_gpu, from.gpus, to.first_gpu, to.gpus, Bytes(bytes), now,
-                           std::move(done));
+  cluster_.fabric().transfer_sharded(from.first_gpu, from.gpus, to.first_gpu, to.gpus, Bytes(bytes), now,
+                                     std::move(done));
+}
+
+void Disaggregation::on_first_layer(RequestId id, Ps now) {
+  const auto it = under_way_.find(id);
+  if (it != under_way_.end() && !it->second.computed && !it->second.early_under_way)
+    send_early(it->second, now);
 }
 
 /// All layers but the last, whose KV is sent as it is computed.
@@ -145,24 +150,6 @@ std::string Disaggregation::deadlock() const {
          " hold those of a prompt that nobody has room to take, " + std::to_string(reserved) +
          " hold those that a prompt is to be sent to and cannot compute it, " + std::to_string(neither) +
          " wait for either";
-}
-
-Ps Disaggregation::next_event(Ps horizon) {
-  const Ps timer = timers_.empty() ? kNever : timers_.top().time;
-  const Ps bound = std::min(horizon, timer);
-  const Ps end = fabric_.next_event(bound);
-  return end != kNever ? end : timer <= horizon ? timer : kNever;
-}
-
-void Disaggregation::advance(Ps now) {
-  fabric_.advance(now);
-  while (!timers_.empty() && timers_.top().time <= now) {
-    const RequestId id = timers_.top().id;
-    timers_.pop();
-    const auto it = under_way_.find(id);
-    if (it != under_way_.end() && !it->second.computed && !it->second.early_under_way)
-      send_early(it->second, now);
-  }
 }
 
 }  // namespace orrery

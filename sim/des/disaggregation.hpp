@@ -1,28 +1,12 @@
 #pragma once
 
-#include <queue>
+#include <string>
 #include <unordered_map>
-#include <vector>
 
-#include "des/fabric.hpp"
-#include "des/replica.hpp"
+#include "des/cluster.hpp"
 #include "des/simulation.hpp"
 
 namespace orrery {
-
-/// What a hand-over needs of the cluster it happens in.
-class HandoverCluster {
- public:
-  virtual ~HandoverCluster() = default;
-  virtual Replica& replica(int index) = 0;
-  virtual const ReplicaConfig& config(int index) const = 0;
-  /// The replica that is to decode a request, which counts as sent there from now on.
-  virtual int choose_decode(const Request& request) = 0;
-  /// A request has left a replica without being done.
-  virtual void leave(int replica, const Request& request) = 0;
-  /// A replica's next event may have come nearer.
-  virtual void changed(int replica) = 0;
-};
 
 /// Requests between the replicas that compute prompts and those that decode (Splitwise: Patel et al., 2024;
 /// DistServe: Zhong et al., 2024). The first token comes with the prompt. Blocks are held on both sides: the
@@ -32,7 +16,7 @@ class HandoverCluster {
 /// in time; without, it is chosen when the prompt is computed.
 class Disaggregation {
  public:
-  Disaggregation(const HandoverConfig& config, const CoreContext& context, HandoverCluster& cluster);
+  Disaggregation(const HandoverConfig& config, const CoreContext& context, Cluster& cluster);
 
   /// The part of a request that the prefill replica is given.
   Request prefill_part(const Request& request);
@@ -44,12 +28,8 @@ class Disaggregation {
   /// A replica has refused a request.
   void on_refused(RequestId id, Ps now);
 
-  /// As Fabric's.
-  Ps next_event(Ps horizon);
-  void advance(Ps now);
   /// What each of the requests left over waits for, when nothing happens any more.
   std::string deadlock() const;
-  const Fabric& fabric() const { return fabric_; }
 
  private:
   struct Handover {
@@ -61,13 +41,9 @@ class Disaggregation {
     double sent_early = 0;  ///< bytes of the layers sent while the prompt was computed
     bool expected = false, reserved = false, computed = false, early_under_way = false, refused = false;
   };
-  struct Timer {
-    Ps time;
-    RequestId id;
-    bool operator>(const Timer& o) const { return time != o.time ? time > o.time : id > o.id; }
-  };
 
   void expect(Handover& h, Ps now);
+  void on_first_layer(RequestId id, Ps now);
   void send_early(Handover& h, Ps now);
   void send_rest(Handover& h, Ps now);
   void send(Handover& h, double bytes, Ps now, Fabric::Done done);
@@ -77,10 +53,8 @@ class Disaggregation {
 
   HandoverConfig config_;
   CoreContext context_;
-  HandoverCluster& cluster_;
-  Fabric fabric_;
+  Cluster& cluster_;
   std::unordered_map<RequestId, Handover> under_way_;
-  std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;  ///< first layers
 };
 
 }  // namespace orrery

@@ -5,21 +5,24 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "des/cluster.hpp"
 #include "des/disaggregation.hpp"
 #include "des/event_queue.hpp"
 #include "des/replica.hpp"
+#include "des/timers.hpp"
 #include "serving/router.hpp"
 
 namespace orrery {
 namespace {
 
 /// The clock: requests come in, replicas step, until nothing is left.
-class Simulation final : public RequestListener, public HandoverCluster {
+class Simulation final : public RequestListener, public Cluster {
  public:
   Simulation(const ClusterConfig& cluster, RequestSource& source, std::span<Observer* const> observers)
       : cluster_(cluster), source_(source), observers_(observers), views_(cluster.replicas.size()) {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
     const CoreContext context{cluster.stepwise, observers_, *this, result_};
+    if (cluster.fabric) fabric_ = std::make_unique<Fabric>(*cluster.fabric->topology, cluster.fabric->flows);
     if (cluster.handover) {
       handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context, *this);
       decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
@@ -38,11 +41,17 @@ class Simulation final : public RequestListener, public HandoverCluster {
       const Ps next_step = events_.empty() ? kNever : events_.top().time;
       admit_sources(next_step);
       const Ps next_arrival = in_transit_.empty() ? kNever : in_transit_.top().time;
-      const Ps sent = handovers_ ? handovers_->next_event(std::min(next_step, next_arrival)) : kNever;
+      const Ps next_timer = timers_.next();
+      const Ps horizon = std::min({next_step, next_arrival, next_timer});
+      const Ps sent = fabric_ ? fabric_->next_event(horizon) : kNever;
       if (sent != kNever) {
         if (sent > cluster_.until) break;
         ++result_.events;
-        handovers_->advance(sent);
+        fabric_->advance(sent);
+      } else if (next_timer != kNever && next_timer == horizon) {
+        if (next_timer > cluster_.until || over()) break;
+        ++result_.events;
+        timers_.advance();
       } else if (next_arrival != kNever && next_arrival <= next_step) {
         arrive();
       } else if (!events_.empty()) {
@@ -115,7 +124,7 @@ class Simulation final : public RequestListener, public HandoverCluster {
     if (replica.next_event() != before) events_.push({replica.next_event(), 0, r});
   }
 
-  void enter(int replica, const Request& request) {
+  void enter(int replica, const Request& request) override {
     ReplicaView& view = views_[static_cast<std::size_t>(replica)];
     ++view.outstanding_requests;
     view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
@@ -166,6 +175,17 @@ class Simulation final : public RequestListener, public HandoverCluster {
     --view.outstanding_requests;
     view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
   }
+  int replicas() const override { return static_cast<int>(replicas_.size()); }
+  Fabric& fabric() override {
+    ORRERY_CHECK(fabric_ != nullptr, "nothing moves between replicas without a fabric");
+    return *fabric_;
+  }
+  void at(Ps time, Callback callback) override { timers_.at(time, std::move(callback)); }
+  bool quiet() const override {
+    return events_.empty() && in_transit_.empty() && !has_next_ && (!fabric_ || fabric_->in_flight() == 0);
+  }
+  /// Every request there was has left; a closed loop would have brought more.
+  bool over() const { return quiet() && result_.requests == result_.completed + result_.failed; }
   void changed(int replica) override {
     const Ps next = replicas_[static_cast<std::size_t>(replica)]->next_event();
     if (next != kNever) events_.push({next, 0, replica});
@@ -202,6 +222,8 @@ class Simulation final : public RequestListener, public HandoverCluster {
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::size_t entry_ = 0;  ///< replicas that requests enter by; the others only decode
   std::unique_ptr<Router> router_, decode_router_;
+  std::unique_ptr<Fabric> fabric_;
+  Timers timers_;
   std::unique_ptr<Disaggregation> handovers_;
   SimulationResult result_;
   EventQueue events_;

@@ -28,14 +28,18 @@ struct ReplicaConfig {
   std::shared_ptr<StepPricer> pricer;
   int engine_cores = 1;  ///< data-parallel ranks that make every step together, each with its own KV cache
   Role role = Role::both;
-  int first_gpu = 0, gpus = 1;  ///< in HandoverConfig::topology
+  int first_gpu = 0, gpus = 1;  ///< in FabricConfig::topology
+};
+
+/// What replicas share: the links between GPUs, hosts, drives and servers.
+struct FabricConfig {
+  std::shared_ptr<const ClusterTopology> topology;
+  std::string flows = "simgrid";  ///< Registry<FlowModels>
 };
 
 /// How requests go on from replicas that prefill to those that decode.
 struct HandoverConfig {
-  std::string router = "round_robin";  ///< among the decode replicas: Registry<Routers>
-  std::string fabric = "simgrid";      ///< Registry<FlowModels>
-  std::shared_ptr<const ClusterTopology> topology;
+  std::string router = "round_robin";      ///< among the decode replicas: Registry<Routers>
   std::function<double(Tokens)> kv_bytes;  ///< that so many tokens of a sequence take, over all ranks
   int layers = 1;
   /// KV is sent layer by layer as it is computed, so that only the last layer's follows the prompt; else all
@@ -46,8 +50,9 @@ struct HandoverConfig {
 struct ClusterConfig {
   std::vector<ReplicaConfig> replicas;
   std::string router = "round_robin";  ///< Registry<Routers>; where there are such, among those that prefill
-  std::optional<HandoverConfig>
-      handover;  ///< set where `replicas` are some that prefill, then some that decode
+  std::optional<FabricConfig> fabric;  ///< where something moves between replicas
+  /// Set, with `fabric`, where `replicas` are some that prefill, then some that decode.
+  std::optional<HandoverConfig> handover;
   std::uint64_t seed = 0;
   bool stepwise = false;  ///< the slow twin: one step at a time; bit-equal results
   Ps until = kNever;      ///< cut-off: requests not finished by then are dropped from the records

@@ -80,16 +80,15 @@ Deployment deploy_pools(const Scenario& s) {
   if (d.device.name == decode.device.name && name(d.lowering.shard) == name(decode.lowering.shard)) {
     for (ReplicaConfig& replica : decode.cluster.replicas) replica.pricer = d.cluster.replicas.front().pricer;
   }
-  HandoverConfig handover;
   const int prefill_gpus = place(d, Role::prefill, 0);
   const int whole =
       (prefill_gpus + d.topology.gpus_per_node - 1) / d.topology.gpus_per_node * d.topology.gpus_per_node;
   const int decode_gpus = place(decode, Role::decode, whole);
-  handover.topology = std::make_shared<ClusterTopology>(
-      std::vector<ServerGroup>{servers(d, whole), servers(decode, decode_gpus)},
-      load_network(s.pools.network));
+  const std::vector<ServerGroup> groups{servers(d, whole), servers(decode, decode_gpus)};
+  d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, load_network(s.pools.network)),
+                      choose_fabric(s, d.warnings)};
+  HandoverConfig handover;
   handover.router = decode.cluster.router;
-  handover.fabric = choose_fabric(s, d.warnings);
   handover.layers = d.model.layers();
   handover.overlap = s.pools.kv_transfer == "overlapped";
   handover.kv_bytes = [model = d.model, lowering = [&] {
@@ -109,7 +108,7 @@ Deployment deploy_pools(const Scenario& s) {
 
 PoolsReport pools_report(const Deployment& d, const SimulationResult& result, const TransferSummary& moved) {
   PoolsReport out;
-  out.fabric = d.cluster.handover->fabric;
+  out.fabric = d.cluster.fabric->flows;
   out.transfers = moved;
   for (int i = 0; i < d.replicas(); ++i) {
     const ReplicaConfig& replica = d.cluster.replicas[static_cast<std::size_t>(i)];

@@ -58,9 +58,9 @@ struct Rig {
     Topology node;
     node.gpus_per_node = 1, node.gpu_link_bytes_per_s = 4.5e11, node.nic_bytes_per_s = kCard;
     HandoverConfig handover;
-    handover.fabric = fabric, handover.overlap = overlap, handover.layers = kLayers;
-    handover.topology = std::make_shared<ClusterTopology>(
-        std::vector<ServerGroup>{{node, 6.4e10, prefill + decode}}, NetworkProfile{});
+    handover.overlap = overlap, handover.layers = kLayers;
+    const std::vector<ServerGroup> group{{node, 6.4e10, prefill + decode}};
+    cluster.fabric = {std::make_shared<ClusterTopology>(group, NetworkProfile{}), fabric};
     handover.kv_bytes = [](Tokens tokens) { return kKvBytes * static_cast<double>(tokens); };
     cluster.handover = handover;
   }
@@ -103,7 +103,7 @@ std::vector<Request> random_requests(std::uint64_t seed, int count) {
 
 bool simgrid() {
   try {
-    Fabric(*Rig(1, 1).cluster.handover->topology, "simgrid");
+    Fabric(*Rig(1, 1).cluster.fabric->topology, "simgrid");
     return true;
   } catch (const ConfigError& e) {
     WARN("skipped: " << e.what());
