@@ -73,6 +73,7 @@ void Disaggregation::complete_at_once(const Handover& h, Ps now) {
   const ReplicaConfig& config = cluster_.config(h.source.where.replica);
   RequestRecord record;
   record.id = h.request.id, record.replica = h.told.source, record.client = h.request.client;
+  record.priority = h.request.priority;
   record.prompt_tokens = h.request.prompt_tokens, record.cached_tokens = h.prefilled.cached_tokens;
   record.output_tokens = 1, record.preemptions = h.prefilled.preemptions;
   record.arrival = h.request.arrival, record.queued = h.prefilled.queued;

@@ -59,6 +59,7 @@ EngineCore::Arrival EngineCore::queued(const Request& request, SeqIndex index, b
 void EngineCore::refuse(const Request& request, const char* reason, Ps now) {
   RequestRecord record;
   record.id = request.id, record.replica = where_.replica, record.client = request.client;
+  record.priority = request.priority;
   record.prompt_tokens = request.prompt_tokens;
   record.arrival = request.arrival, record.queued = record.scheduled = record.first_token = record.done = now;
   record.failure = reason;
@@ -252,6 +253,7 @@ void EngineCore::finish_request(SeqIndex index, Ps now) {
   const Sequence& seq = scheduler_->sequence(index);
   RequestRecord record;
   record.id = seq.request.id, record.replica = where_.replica, record.client = seq.request.client;
+  record.priority = seq.request.priority;
   record.prompt_tokens = seq.request.prompt_tokens, record.cached_tokens = seq.cached_tokens;
   record.output_tokens = seq.request.output_tokens, record.preemptions = seq.preemptions;
   record.arrival = seq.request.arrival, record.queued = seq.queued, record.scheduled = seq.scheduled;

@@ -76,6 +76,7 @@ struct RequestRecord {
   RequestId id = 0;
   std::int32_t replica = 0;
   std::int32_t client = -1;
+  std::int32_t priority = 0;
   Tokens prompt_tokens = 0, cached_tokens = 0, output_tokens = 0;
   std::int32_t preemptions = 0;
   Ps arrival{0};                  ///< the client sent it

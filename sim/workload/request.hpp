@@ -29,6 +29,7 @@ struct Request {
   std::shared_ptr<const PrefixKeys> prefix;  ///< null = nothing shared
   std::int32_t client = -1;                  ///< user or tenant; -1 = unknown
   std::int32_t priority = 0;                 ///< lower is served first under the priority policy
+  std::int32_t session = -1;                 ///< conversation whose turn it is; -1 = unknown
 };
 
 /// Where requests come from: a trace being read, a generator, or closed-loop users. Pulled in order of

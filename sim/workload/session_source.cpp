@@ -33,14 +33,14 @@ class SessionSource : public RequestSource {
     const Turn turn = ready_.top();
     ready_.pop();
     const TraceRow& row = all_[turn.row];
-    out = Request{given_++,   turn.at,    row.prompt_tokens, row.output_tokens,
-                  row.images, row.prefix, row.client,        row.priority};
+    out = Request{given_++,   turn.at,    row.prompt_tokens, row.output_tokens, row.images,
+                  row.prefix, row.client, row.priority,      row.session};
     --left_;
     return true;
   }
 
   void completed(const Request& request, Ps now) override {
-    const auto session = later_.find(request.client);
+    const auto session = later_.find(request.session);
     if (session == later_.end() || session->second.empty()) return;
     const std::size_t row = session->second.front();
     session->second.pop_front();
@@ -72,7 +72,7 @@ class SessionSource : public RequestSource {
       const std::size_t index = all_.size();
       all_.push_back(row);
       ++waiting_;
-      const auto session = row.client >= 0 ? later_.try_emplace(row.client) : std::pair{later_.end(), true};
+      const auto session = row.session >= 0 ? later_.try_emplace(row.session) : std::pair{later_.end(), true};
       if (row.delay_ns != kNoTime && row.time_ns == kNoTime && !session.second) {
         session.first->second.push_back(index);
         continue;
@@ -91,7 +91,7 @@ class SessionSource : public RequestSource {
   Ps latest_ = kNever;
   ArrivalProcessPtr arrivals_;
   std::vector<TraceRow> all_;
-  std::unordered_map<std::int32_t, std::deque<std::size_t>> later_;  ///< by client: rows still to come
+  std::unordered_map<std::int32_t, std::deque<std::size_t>> later_;  ///< by session: rows still to come
   std::priority_queue<Turn, std::vector<Turn>, std::greater<>> ready_;
   std::int64_t waiting_ = 0, left_ = 0, given_ = 0;
 };

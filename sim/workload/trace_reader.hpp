@@ -22,12 +22,13 @@ inline constexpr std::int64_t kMaxTokens = 1'000'000'000;
 /// One row of a trace, as written: times are absolute or relative nanoseconds, in the trace's own clock.
 struct TraceRow {
   std::int64_t time_ns = kNoTime;   ///< kNoTime: the row has none
-  std::int64_t delay_ns = kNoTime;  ///< after the answer to the client's previous row, instead of a time
+  std::int64_t delay_ns = kNoTime;  ///< after the answer to the session's previous row, instead of a time
   std::int32_t prompt_tokens = 0;
   std::int32_t output_tokens = 0;
   std::int32_t images = 0;  ///< their tokens are among prompt_tokens
   std::int32_t client = -1;
   std::int32_t priority = 0;
+  std::int32_t session = -1;
   std::shared_ptr<const PrefixKeys> prefix;
 };
 

@@ -48,6 +48,7 @@ class TraceSource : public RequestSource {
     out.images = row_.images;
     out.client = row_.client;
     out.priority = row_.priority;
+    out.session = row_.session;
     out.prefix = pass_ == 0 ? std::move(row_.prefix) : renamed_prefix();
     return true;
   }

@@ -61,3 +61,22 @@ TEST_CASE("is a rate refused where times depend on answers?") {
   source->next(r), source->next(r);
   CHECK(r.arrival == ps_from_ms(500));
 }
+
+TEST_CASE("is a conversation its user where a row names no other?") {
+  const auto source = source_of(
+      "{\"session_id\": \"a\", \"timestamp\": 0, \"input_length\": 10, \"output_length\": 5}\n"
+      "{\"session_id\": \"b\", \"timestamp\": 1, \"input_length\": 10, \"output_length\": 5}\n"
+      "{\"session_id\": \"c\", \"user_id\": 7, \"timestamp\": 2, \"input_length\": 10, \"output_length\": "
+      "5}\n"
+      "{\"session_id\": \"d\", \"user_id\": 7, \"timestamp\": 3, \"input_length\": 10, \"output_length\": "
+      "5}\n"
+      "{\"timestamp\": 4, \"input_length\": 10, \"output_length\": 5}\n");
+  std::vector<Request> rows(5);
+  for (Request& r : rows) REQUIRE(source->next(r));
+  CHECK(rows[0].session != rows[1].session);
+  CHECK(rows[0].client == rows[0].session);
+  CHECK(rows[2].session != rows[3].session);
+  CHECK(rows[2].client == rows[3].client);
+  CHECK(rows[4].session == -1);
+  CHECK(rows[4].client == -1);
+}

@@ -91,7 +91,8 @@ class PlainParser {
 
 /// Mooncake traces (github.com/kvcache-ai/Mooncake): timestamp in ms, lengths in tokens, hash_ids naming the
 /// prompt's 512-token blocks together with all before them; the last one may be partial. Also aiperf's
-/// dialect: text_input for input_length, delay for timestamp, session_id, priority, and most keys optional.
+/// dialect: text_input for input_length, delay for timestamp, session_id, priority, and most keys optional;
+/// and user_id, where users are not sessions.
 class MooncakeReader : public TraceReader {
  public:
   MooncakeReader(ByteStreamPtr stream, const std::string& name, const TraceOptions& options)
@@ -99,7 +100,7 @@ class MooncakeReader : public TraceReader {
 
   bool next(TraceRow& row) override {
     if (!json_.next()) return false;
-    row.client = -1;
+    row.client = row.session = -1;
     row.priority = 0;
     row.delay_ns = kNoTime;
     if (PlainParser::parse(json_.text(), plain_) && plausible(plain_)) {
@@ -153,7 +154,8 @@ class MooncakeReader : public TraceReader {
       ++no_output_;
     }
     if (json_.has("priority")) row.priority = priority();
-    if (json_.has("session_id")) row.client = session();
+    if (json_.has("session_id")) row.client = row.session = number_of("session_id", sessions_);
+    if (json_.has("user_id")) row.client = number_of("user_id", users_);
   }
 
   std::int64_t milliseconds(const char* key, std::int64_t most) const {
@@ -181,11 +183,14 @@ class MooncakeReader : public TraceReader {
     return static_cast<std::int32_t>(v);
   }
 
-  std::int32_t session() {
-    const Json& id = json_.value().at("session_id");
-    const auto next = static_cast<std::int32_t>(sessions_.size());
-    if (!id.is_string() && !id.is_number()) json_.fail("session_id", "a string");
-    return sessions_.try_emplace(id.is_string() ? id.get<std::string>() : id.dump(), next).first->second;
+  using Names = std::unordered_map<std::string, std::int32_t>;
+
+  /// Names are numbered in the order in which they come.
+  std::int32_t number_of(const char* key, Names& names) {
+    const Json& id = json_.value().at(key);
+    const auto next = static_cast<std::int32_t>(names.size());
+    if (!id.is_string() && !id.is_number()) json_.fail(key, "a string");
+    return names.try_emplace(id.is_string() ? id.get<std::string>() : id.dump(), next).first->second;
   }
 
   void set_prefix(TraceRow& row) const {
@@ -207,7 +212,7 @@ class MooncakeReader : public TraceReader {
   JsonLines json_;
   TraceOptions options_;
   PlainRow plain_;
-  std::unordered_map<std::string, std::int32_t> sessions_;
+  Names sessions_, users_;
   std::int64_t estimated_ = 0, no_output_ = 0;
 };
 
@@ -239,7 +244,10 @@ void append(const Request& r, std::string& out) {
   if (r.prefix)
     fmt::format_to(std::back_inserter(out), ", \"hash_ids\": [{}]", fmt::join(r.prefix->ids, ", "));
   if (r.priority != 0) fmt::format_to(std::back_inserter(out), ", \"priority\": {}", r.priority);
-  if (r.client >= 0) fmt::format_to(std::back_inserter(out), ", \"session_id\": \"{}\"", r.client);
+  const std::int32_t session = r.session >= 0 ? r.session : r.client;
+  if (session >= 0) fmt::format_to(std::back_inserter(out), ", \"session_id\": \"{}\"", session);
+  if (r.client >= 0 && r.client != session)
+    fmt::format_to(std::back_inserter(out), ", \"user_id\": \"{}\"", r.client);
   out += "}\n";
 }
 const Registration<TraceWriters> mooncake_writer{
