@@ -6,6 +6,8 @@
 #include "report/activity.hpp"
 #include "report/distribution.hpp"
 #include "report/gaps.hpp"
+#include "report/load_over_time.hpp"
+#include "report/request_groups.hpp"
 #include "report/slo.hpp"
 #include "report/stability.hpp"
 #include "report/warnings.hpp"
@@ -13,27 +15,6 @@
 namespace orrery {
 
 namespace {
-
-/// Values of a load weighted by time; time without steps counts as zero.
-class LoadOverTime {
- public:
-  void add(double value, double seconds) {
-    histogram_.add(value, seconds);
-    integral_ += value * seconds;
-    peak_ = std::max(peak_, value);
-  }
-  TimeWeighted over(double seconds) const {
-    if (seconds <= 0) return {};
-    auto all = histogram_;
-    all.add(0, std::max(0.0, seconds - all.total()));
-    return {integral_ / seconds, Histogram::lower_edge(all.place(0.99 * all.total()).bin), peak_};
-  }
-
- private:
-  using Histogram = LogHistogram<double, -11, 10>;  // counts up to 1024 are exact
-  Histogram histogram_;
-  double integral_ = 0, peak_ = 0;
-};
 
 struct PerReplica {
   std::int64_t decode_ps = 0, prefill_ps = 0;
@@ -52,8 +33,7 @@ struct Metrics::Impl {
   explicit Impl(MetricsOptions o)
       : options(std::move(o)),
         percentiles(ascending(options.percentiles, options.slo.percentiles())),
-        ttft(options.max_exact_requests),
-        tpot(options.max_exact_requests),
+        classes(options.max_exact_requests),
         e2el(options.max_exact_requests),
         gaps(options.max_exact_runs),
         replicas(static_cast<std::size_t>(std::max(1, options.replicas))) {
@@ -92,12 +72,14 @@ struct Metrics::Impl {
     }
   }
 
-  bool meets_slo(double ttft_ms, double tpot_ms, double e2el_ms) const {
+  /// Answers of one token have no TPOT to miss.
+  bool meets_slo(const Served& s) const {
     const auto within = [&](Metric m, double value) {
       const auto& limit = thresholds[static_cast<std::size_t>(m)];
-      return !limit || value <= *limit;
+      return !limit || !(value > *limit);
     };
-    return within(Metric::ttft, ttft_ms) && within(Metric::tpot, tpot_ms) && within(Metric::e2el, e2el_ms);
+    return within(Metric::ttft, s.ttft_ms) && within(Metric::tpot, s.tpot_ms) &&
+           within(Metric::e2el, s.e2el_ms);
   }
 
   void fill_throughput(Summary& s) const;
@@ -107,7 +89,9 @@ struct Metrics::Impl {
   MetricsOptions options;
   std::vector<double> percentiles;
   std::array<std::optional<double>, kMetricCount> thresholds;
-  Distribution ttft, tpot, e2el;
+  RequestClasses classes;
+  ClientTable clients;
+  Distribution e2el;
   GapDistribution gaps;
   Activity activity;
   LoadOverTime running, waiting, kv;
@@ -115,9 +99,8 @@ struct Metrics::Impl {
   std::vector<PerReplica> replicas;
 
   Ps first_arrival = kNever, last_arrival{0}, last_done{0}, end{0};
-  std::int64_t arrivals = 0, all_arrivals = 0, left = 0, completed = 0, good = 0, preemptions = 0;
-  std::int64_t excluded = 0;
-  std::int64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0;
+  std::int64_t arrivals = 0, all_arrivals = 0, left = 0, preemptions = 0;
+  std::int64_t excluded = 0, cached_tokens = 0;
   double front_end_ms = 0, queue_ms = 0, prefill_ms = 0;
   std::map<std::string, std::int64_t> failures;
 };
@@ -167,6 +150,7 @@ void Metrics::on_arrival(const Request& request, CoreId) {
   m.last_arrival = std::max(m.last_arrival, request.arrival);
   ++m.arrivals;
   m.activity.arrival(request.arrival);
+  m.clients.arrived(request.client);
 }
 
 void Metrics::on_preemption(RequestId, CoreId, Ps) {
@@ -183,26 +167,26 @@ void Metrics::on_request_done(const RequestRecord& r) {
   if (m.warming_up(r.id, r.arrival)) return;
   if (r.failure) {
     ++m.failures[r.failure];
+    m.classes.failed(r);
+    m.clients.failed(r);
     m.activity.forget_arrival(r.arrival);
     return;
   }
-  const double ttft = to_ms(r.first_token - r.arrival), e2el = to_ms(r.done - r.arrival);
-  double tpot = 0;
-  m.ttft.add(ttft);
-  m.e2el.add(e2el);
-  if (r.output_tokens > 1) {
-    tpot = to_ms(r.done - r.first_token) / static_cast<double>(r.output_tokens - 1);
-    m.tpot.add(tpot);
-  }
-  ++m.completed;
-  m.good += m.meets_slo(ttft, tpot, e2el) ? 1 : 0;
+  Served served;
+  served.ttft_ms = to_ms(r.first_token - r.arrival), served.e2el_ms = to_ms(r.done - r.arrival);
+  if (r.output_tokens > 1)
+    served.tpot_ms = to_ms(r.done - r.first_token) / static_cast<double>(r.output_tokens - 1);
+  const double queue_ms = to_ms(r.scheduled - r.queued);
+  if (served.e2el_ms > queue_ms) served.slowdown = served.e2el_ms / (served.e2el_ms - queue_ms);
+  served.good = m.meets_slo(served);
+  m.classes.completed(r, served);
+  m.clients.completed(r, served);
+  m.e2el.add(served.e2el_ms);
   m.last_done = std::max(m.last_done, r.done);
   m.activity.completion(r.done);
-  m.input_tokens += r.prompt_tokens;
-  m.output_tokens += r.output_tokens;
   m.cached_tokens += r.cached_tokens;
   m.front_end_ms += to_ms(r.queued - r.arrival);
-  m.queue_ms += to_ms(r.scheduled - r.queued);
+  m.queue_ms += queue_ms;
   m.prefill_ms += to_ms(r.first_token - r.scheduled);
 }
 
@@ -211,28 +195,28 @@ void Metrics::on_end(Ps end) {
 }
 
 void Metrics::Impl::fill_throughput(Summary& s) const {
-  s.completed = completed;
-  for (const auto& [reason, count] : failures) s.failed += count;
+  const RequestCounts& counts = classes.all().counts;
+  s.completed = counts.completed, s.failed = counts.failed;
   s.failures = failures;
   s.excluded = excluded;
   s.unfinished = all_arrivals - left;
   s.simulated_s = to_seconds(end).value;
-  s.total_input_tokens = input_tokens, s.total_output_tokens = output_tokens;
+  s.total_input_tokens = counts.input_tokens, s.total_output_tokens = counts.output_tokens;
   s.cached_tokens = cached_tokens;
   s.duration_s = std::max(0.0, to_seconds(last_done - start_of_run()).value);
   if (arrivals > 0) s.drain_s = std::clamp(to_seconds(last_done - last_arrival).value, 0.0, s.duration_s);
   const auto rate = [&](std::int64_t count) {
     return s.duration_s > 0 ? static_cast<double>(count) / s.duration_s : 0.0;
   };
-  s.request_throughput = rate(completed);
-  s.output_throughput = rate(output_tokens);
-  s.total_token_throughput = rate(input_tokens + output_tokens);
+  s.request_throughput = rate(counts.completed);
+  s.output_throughput = rate(counts.output_tokens);
+  s.total_token_throughput = rate(counts.input_tokens + counts.output_tokens);
   s.max_output_tokens_per_s = activity.peak_tokens();
   s.max_concurrent_requests = activity.peak_active();
   if (options.slo.has_thresholds()) {
-    s.request_goodput = rate(good);
-    const auto counted = completed + s.failed;
-    if (counted > 0) s.attainment = static_cast<double>(good) / static_cast<double>(counted);
+    s.request_goodput = rate(counts.good);
+    const auto counted = counts.completed + counts.failed;
+    if (counted > 0) s.attainment = static_cast<double>(counts.good) / static_cast<double>(counted);
   }
   const double arrivals_s = arrivals > 1 ? to_seconds(last_arrival - first_arrival).value : 0.0;
   if (arrivals_s > 0) s.arrival_rps = static_cast<double>(arrivals - 1) / arrivals_s;
@@ -251,7 +235,7 @@ void Metrics::Impl::fill_load(Summary& s) const {
     const double prefill = to_seconds(Ps(r.prefill_ps)).value / cores;
     s.gpu.push_back({decode, prefill, std::max(0.0, s.simulated_s - decode - prefill)});
   }
-  if (completed > 0) {
+  if (const auto completed = classes.all().counts.completed; completed > 0) {
     const double n = static_cast<double>(completed);
     s.front_end_ms = front_end_ms / n, s.queue_ms = queue_ms / n, s.prefill_ms = prefill_ms / n;
   }
@@ -285,13 +269,15 @@ Summary Metrics::summary(RunInfo info) const {
   Summary s;
   s.info = std::move(info);
   s.percentile_method = m.options.method;
-  s[Metric::ttft] = m.ttft.stats(m.percentiles, m.options.method);
-  s[Metric::tpot] = m.tpot.stats(m.percentiles, m.options.method);
+  s[Metric::ttft] = m.classes.all().ttft.stats(m.percentiles, m.options.method);
+  s[Metric::tpot] = m.classes.all().tpot.stats(m.percentiles, m.options.method);
   s[Metric::itl] = m.gaps.stats(m.percentiles, m.options.method);
   s[Metric::e2el] = m.e2el.stats(m.percentiles, m.options.method);
   m.fill_throughput(s);
   m.fill_load(s);
   m.fill_slo(s);
+  s.fairness.classes = m.classes.stats(m.options.method, m.options.slo.has_thresholds());
+  m.clients.fill(s.fairness, m.options.slo.has_thresholds());
   add_warnings(s);
   add_cost(s);
   return s;

@@ -159,6 +159,39 @@ std::string load_rows(const Summary& s, const Style& style) {
   return out;
 }
 
+std::string latency_part(Metric metric, double mean_ms, double p99_ms) {
+  std::string out = fmt::format("{} {}", label(metric), duration_text(mean_ms / 1e3));
+  if (!std::isnan(p99_ms)) out += fmt::format(" (p99 {})", duration_text(p99_ms / 1e3));
+  return out;
+}
+
+std::string group_row(const std::string& label, const GroupStats& g, const Style& style) {
+  std::vector<std::string> parts{grouped(g.completed) + " served"};
+  if (g.failed > 0) parts.push_back(grouped(g.failed) + " failed");
+  if (!std::isnan(g.mean_ttft_ms)) parts.push_back(latency_part(Metric::ttft, g.mean_ttft_ms, g.p99_ttft_ms));
+  if (!std::isnan(g.mean_tpot_ms)) parts.push_back(latency_part(Metric::tpot, g.mean_tpot_ms, g.p99_tpot_ms));
+  if (!std::isnan(g.mean_slowdown)) parts.push_back(fmt::format("slowdown {:.2f}", g.mean_slowdown));
+  if (g.attainment) parts.push_back("within SLO " + percent(*g.attainment));
+  return style.row(label, parts);
+}
+
+/// Priority classes, and clients where they were not served alike.
+std::string fairness_rows(const Fairness& f, const Style& style) {
+  constexpr std::size_t kMostClasses = 8;
+  std::string out;
+  for (std::size_t i = 0; i < std::min(kMostClasses, f.classes.size()); ++i)
+    out += group_row(fmt::format("priority {}", f.classes[i].id), f.classes[i], style);
+  if (f.clients == 0) return out;
+  std::vector<std::string> parts{grouped(f.clients)};
+  if (f.jain_tokens) parts.push_back(fmt::format("Jain's index of tokens {:.3f}", *f.jain_tokens));
+  if (f.jain_slowdown) parts.push_back(fmt::format("of slowdowns {:.3f}", *f.jain_slowdown));
+  out += style.row("clients", parts);
+  if (f.jain_slowdown.value_or(1) > 0.99) return out;
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, f.worst_clients.size()); ++i)
+    out += group_row(fmt::format("client {}", f.worst_clients[i].id), f.worst_clients[i], style);
+  return out;
+}
+
 std::string confidence_row(const Summary& s, const Style& style) {
   if (!s.confidence) return {};
   const auto& c = *s.confidence;
@@ -228,7 +261,7 @@ std::string render_verdict_and_table(const Summary& s, const RenderOptions& opti
   }
   if (s.completed > 0) {
     out += latency_table(s, style) + throughput_rows(s, style);
-    out += load_rows(s, style);
+    out += fairness_rows(s.fairness, style) + load_rows(s, style);
     if (s.usd_per_million_output_tokens) {
       out +=
           style.row("cost", {fmt::format("${:.3g} per 1M output tokens", *s.usd_per_million_output_tokens)});

@@ -165,6 +165,7 @@ OrderedJson ours(const Summary& s) {
   json["gpu_time"] = gpu_json(s);
   json["prefix_cache"] = {{"hit_tokens", s.cached_tokens}, {"hit_rate", s.prefix_hit_rate()}};
   json["stability"] = stability_json(s.stability);
+  if (const auto fairness = to_json(s.fairness); !fairness.empty()) json["fairness"] = fairness;
   if (s.confidence) {
     json["confidence"] = confidence_json(*s.confidence);
     json["intervals"] = intervals_json(s);

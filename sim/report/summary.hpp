@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/quantile.hpp"
+#include "report/fairness.hpp"
 #include "report/slo.hpp"
 
 namespace orrery {
@@ -130,6 +131,7 @@ struct Summary {
   std::int64_t cached_tokens = 0;  ///< prompt tokens of counted requests found in the prefix cache
   double front_end_ms = 0, queue_ms = 0, prefill_ms = 0;  ///< mean TTFT's parts; they sum to it
   Stability stability;
+  Fairness fairness;
   std::optional<Confidence> confidence;
   std::optional<Interval> request_throughput_interval, output_throughput_interval;
   std::optional<double> usd_per_million_output_tokens;
