@@ -19,8 +19,9 @@ struct KernelPlan {
 
   /// CUDA-graph capture sizes, ascending. Steps of at most the largest size run padded to the next one.
   std::vector<int> graph_sizes;
-  bool graph_mixed = true;            ///< steps with prefill are padded too (piecewise graphs)
-  Seconds eager_launch_per_layer{0};  ///< extra time per layer when no graph applies (exposed launches)
+  bool graph_mixed = true;  ///< steps with prefill are padded too (piecewise graphs)
+  /// Time to launch one layer's kernels when no graph applies: the host is ahead of the device or bounds it.
+  Seconds eager_launch_per_layer{0};
 
   /// Device time per layer between dependent kernels, which measurements of single kernels do not hold;
   /// graph or not.

@@ -10,9 +10,7 @@ EncoderTable::EncoderTable(const StepKernels& kernels, EncoderParams encoder, Im
     : kernels_(&kernels),
       encoder_(std::move(encoder)),
       size_(size),
-      between_(to_ps((plan.kernel_gap_per_layer + plan.eager_launch_per_layer) *
-                     static_cast<double>(encoder_.layers))
-                   .value) {}
+      between_(to_ps(plan.kernel_gap_per_layer * static_cast<double>(encoder_.layers)).value) {}
 
 void EncoderTable::lower(std::int64_t images, KernelCalls& out) const {
   const std::vector<Image> batch(static_cast<std::size_t>(images), size_);

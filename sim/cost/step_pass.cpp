@@ -47,10 +47,6 @@ bool StepModel::covered(std::int64_t n, bool has_prefill) const {
   return !plan.graph_sizes.empty() && n <= plan.graph_sizes.back() && (plan.graph_mixed || !has_prefill);
 }
 
-std::int64_t StepModel::between_ps(std::int64_t n, bool has_prefill) const {
-  return gaps + (covered(n, has_prefill) ? 0 : eager);
-}
-
 StepPass::StepPass(StepModel& model, PassForm form, Tokens longest, std::int64_t pace_steps)
     : model_(&model),
       form_(form),
@@ -86,10 +82,16 @@ PassPeers StepPass::gather(std::span<const RankStep> ranks) const {
 StepPass::Width StepPass::width(std::int64_t n, bool has_prefill, const PassPeers& peers) const {
   if (peers.alone()) {
     const std::int64_t padded = model_->padded(n, has_prefill);
-    return {padded, padded, model_->between_ps(n, has_prefill)};
+    return {padded, padded};
   }
-  if (peers.padded > 0) return {peers.padded, peers.padded, model_->gaps};
-  return {n, peers.pooled, model_->gaps + model_->eager};
+  if (peers.padded > 0) return {peers.padded, peers.padded};
+  return {n, peers.pooled};
+}
+
+std::int64_t StepPass::launches(std::int64_t seqs, Chunks chunks, const PassPeers& peers) const {
+  if (model_->eager == 0 || peers.padded > 0) return 0;
+  return form_.times *
+         (peers.alone() ? model_->launches_ps(tokens(seqs, chunks), !chunks.empty()) : model_->eager);
 }
 
 std::int64_t StepPass::kernels(const Width& w, std::int64_t logit_rows) {
@@ -108,7 +110,7 @@ void StepPass::count(const Width& w, std::int64_t logit_rows, double times) {
 std::int64_t StepPass::decode_fixed(std::int64_t seqs, const PassPeers& peers) {
   const auto price = [&] {
     const Width w = width(seqs * form_.queries, false, peers);
-    return form_.times * (kernels(w, rows(seqs, {})) + w.between);
+    return form_.times * (kernels(w, rows(seqs, {})) + model_->gaps);
   };
   if (!peers.alone()) return price();
   const auto i = static_cast<std::size_t>(seqs);
@@ -130,7 +132,7 @@ ContextPrice StepPass::decode_attention(const DecodeSet& set) {
 
 std::int64_t StepPass::mixed(const DecodeSet& set, Chunks chunks, const PassPeers& peers) {
   const Width w = width(tokens(set.seqs, chunks), true, peers);
-  const std::int64_t fixed = kernels(w, rows(set.seqs, chunks)) + w.between;
+  const std::int64_t fixed = kernels(w, rows(set.seqs, chunks)) + model_->gaps;
   return form_.times * fixed + decode_attention(set).ps +
          (form_.prompts ? form_.times * model_->prefill.ps(chunks) : 0);
 }
@@ -149,7 +151,7 @@ double StepPass::account_attention(const DecodeSet& set, std::int64_t steps) {
 double StepPass::account_decode(const DecodeSet& set, std::int64_t steps, const PassPeers& peers) {
   const Width w = width(set.seqs * form_.queries, false, peers);
   count(w, rows(set.seqs, {}), static_cast<double>(steps * form_.times));
-  const auto fixed = static_cast<double>(decode_fixed(set.seqs, peers) - form_.times * w.between);
+  const auto fixed = static_cast<double>(decode_fixed(set.seqs, peers) - form_.times * model_->gaps);
   return fixed * static_cast<double>(steps) + account_attention(set, steps);
 }
 

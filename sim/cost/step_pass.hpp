@@ -25,14 +25,16 @@ struct StepModel {
   std::int64_t padded(std::int64_t n, bool has_prefill) const;
   /// Whether a captured graph covers a step of so many tokens.
   bool covered(std::int64_t n, bool has_prefill) const;
-  /// Device time between kernels: gaps, and the exposed launches of a step that no captured graph covers.
-  std::int64_t between_ps(std::int64_t n, bool has_prefill) const;
+  /// Time to launch the kernels of a step, one by one where no captured graph covers them; else 0.
+  std::int64_t launches_ps(std::int64_t n, bool has_prefill) const {
+    return covered(n, has_prefill) ? 0 : eager;
+  }
 
   const KernelPlan& plan;
   std::size_t windows;
   int prompt_ranks;  ///< that divide a prompt's tokens
   StepKernels kernels;
-  std::int64_t eager, gaps;
+  std::int64_t eager, gaps;  ///< ps a step: to launch all layers' kernels, and between kernels on the device
   StepParts parts;
   TokenTable tokens, pooled;
   RowTable rows;
@@ -61,6 +63,8 @@ class StepPass {
   std::int64_t decode_fixed(std::int64_t seqs, const PassPeers& peers);
   /// Attention of the decode set, per step and how it changes.
   ContextPrice decode_attention(const DecodeSet& set);
+  /// Time to launch the kernels of a step, which takes no less.
+  std::int64_t launches(std::int64_t seqs, Chunks chunks, const PassPeers& peers) const;
   /// Device time of a step with chunks.
   std::int64_t mixed(const DecodeSet& set, Chunks chunks, const PassPeers& peers);
 
@@ -77,7 +81,6 @@ class StepPass {
   /// them.
   struct Width {
     std::int64_t own = 0, pooled = 0;
-    std::int64_t between = 0;  ///< ps
   };
   Width width(std::int64_t n, bool has_prefill, const PassPeers& peers) const;
   std::int64_t kernels(const Width& w, std::int64_t logit_rows);

@@ -29,9 +29,12 @@ struct HostTime {
 
   std::int64_t hidden(std::int64_t seqs) const { return per_step + per_seq * seqs; }
   std::int64_t worker(bool prefill) const { return exposed + (prefill ? exposed_prefill : 0); }
-  std::int64_t step(std::int64_t device, std::int64_t seqs, bool prefill) const {
-    const std::int64_t visible = stages * worker(prefill);
-    return (async ? std::max(device, hidden(seqs)) : device + hidden(seqs)) + visible;
+  /// What a step takes at least, whatever the device: launches, and what async scheduling hides behind it.
+  std::int64_t floor(std::int64_t launches, std::int64_t seqs) const {
+    return async ? std::max(launches, hidden(seqs)) : launches;
+  }
+  std::int64_t step(std::int64_t device, std::int64_t launches, std::int64_t seqs, bool prefill) const {
+    return std::max(device, floor(launches, seqs)) + (async ? 0 : hidden(seqs)) + stages * worker(prefill);
   }
 
   bool async;
@@ -134,33 +137,36 @@ StepPeers StepPricer::gather(std::span<const RankStep> ranks) const {
 AffinePrice StepPricer::decode(const DecodeSet& set, const StepPeers& peers) {
   Impl& p = *impl_;
   ORRERY_CHECK(set.seqs > 0, "a decode step of no sequences");
-  std::int64_t device = 0, slope = 0, steps = kEndless;
+  std::int64_t device = 0, launches = 0, slope = 0, steps = kEndless;
   for (std::size_t i = 0; i < p.passes.size(); ++i) {
     StepPass& pass = p.passes[i];
     const ContextPrice attention = pass.decode_attention(set);
     device += pass.decode_fixed(set.seqs, p.peers_of(i, peers)) + attention.ps;
+    launches += pass.launches(set.seqs, {}, p.peers_of(i, peers));
     slope += attention.rise;
     steps = std::min(steps, attention.steps);
   }
-  const std::int64_t hidden = p.host.hidden(set.seqs);
-  if (p.host.async && device < hidden) {
+  const std::int64_t floor = p.host.floor(launches, set.seqs);
+  if (device < floor) {
     // The host bounds the step until the device takes longer.
-    if (slope > 0) steps = std::min(steps, (hidden - device) / slope + 1);
+    if (slope > 0) steps = std::min(steps, (floor - device) / slope + 1);
     slope = 0;
-  } else if (p.host.async && slope < 0) {
-    steps = std::min(steps, (device - hidden) / -slope + 1);
+  } else if (floor > 0 && slope < 0) {
+    steps = std::min(steps, (device - floor) / -slope + 1);
   }
-  return {Ps(p.host.step(device, set.seqs, false)), Ps(slope), steps};
+  return {Ps(p.host.step(device, launches, set.seqs, false)), Ps(slope), steps};
 }
 
 Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, const StepPeers& peers) {
   Impl& p = *impl_;
-  std::int64_t device = 0;
-  for (std::size_t i = 0; i < p.passes.size(); ++i)
+  std::int64_t device = 0, launches = 0;
+  for (std::size_t i = 0; i < p.passes.size(); ++i) {
     device += p.passes[i].mixed(set, chunks, p.peers_of(i, peers));
+    launches += p.passes[i].launches(set.seqs, chunks, p.peers_of(i, peers));
+  }
   if (p.encoder) device += p.encoder->ps(chunks);
   const std::int64_t scheduled = set.seqs + static_cast<std::int64_t>(chunks.size());
-  return Ps(p.host.step(device, scheduled, true));
+  return Ps(p.host.step(device, launches, scheduled, true));
 }
 
 void StepPricer::stage_times(const DecodeSet& set, std::span<const PrefillChunk> chunks, StageTimes& out) {
@@ -173,6 +179,7 @@ void StepPricer::stage_times(const DecodeSet& set, std::span<const PrefillChunk>
                                          : pass.mixed(set, chunks, {});
     if (i == 0 && p.encoder) device += p.encoder->ps(chunks);
     if (i % 2 == 0) {
+      device = std::max(device, pass.launches(set.seqs, chunks, {}));
       out.stages.emplace_back(device + p.host.worker(!chunks.empty()));
     } else {
       out.links.emplace_back(device);
@@ -217,8 +224,10 @@ TimeShares StepPricer::shares() const {
 
 namespace {
 
-/// Adds the calls of one pass to an explanation, as many times as it runs; returns its device time.
-Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanation& out) {
+/// Adds the calls of one pass to an explanation, as many times as it runs, and the time of its launches;
+/// returns its device time.
+Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanation& out,
+                     std::int64_t& launches) {
   const StepModel& m = pass.model();
   BatchShape shape = batch;
   const bool has_prefill = !shape.chunks.empty();
@@ -243,8 +252,8 @@ Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanat
     path.add(call.mark, call.lane, total.value);
     out.calls.push_back({call, time, total});
   }
-  const Ps between(m.between_ps(tokens, has_prefill) * pass.form().times);
-  return Seconds(path.seconds()) + to_seconds(between);
+  launches += m.launches_ps(tokens, has_prefill) * pass.form().times;
+  return Seconds(path.seconds()) + to_seconds(Ps(m.gaps * pass.form().times));
 }
 
 /// Adds the calls of the encoder; returns its device time.
@@ -267,16 +276,18 @@ Seconds explain_encoder(const EncoderTable& encoder, const StepKernels& kernels,
 StepExplanation StepPricer::explain(const BatchShape& batch) const {
   const Impl& p = *impl_;
   StepExplanation out;
+  std::int64_t launches = 0;
   for (std::size_t i = 0; i < p.passes.size(); ++i) {
     Seconds device{0};
     if (const std::int64_t images = images_of(batch.chunks); i == 0 && p.encoder && images > 0)
       device += explain_encoder(*p.encoder, p.target.front().kernels, images, out);
-    device += explain_pass(p.passes[i], batch, out);
+    device += explain_pass(p.passes[i], batch, out, launches);
     if (i % 2 == 0 && i < p.target.size()) out.stages.push_back(device);
     out.device += device;
   }
   const std::int64_t scheduled = batch.decode_seqs + static_cast<std::int64_t>(batch.chunks.size());
-  out.total = to_seconds(Ps(p.host.step(to_ps(out.device).value, scheduled, !batch.chunks.empty())));
+  out.total =
+      to_seconds(Ps(p.host.step(to_ps(out.device).value, launches, scheduled, !batch.chunks.empty())));
   out.host = out.total - out.device;
   return out;
 }

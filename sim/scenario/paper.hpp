@@ -12,7 +12,8 @@ namespace orrery {
 /// traces/scenarios/papers.
 struct PaperClaim {
   std::string file, paper, claim;
-  double reported_low = 0, reported_high = 0;  ///< the system's goodput per GPU over the baseline's
+  std::string measure;                         ///< by which they are compared: paper_measures()
+  double reported_low = 0, reported_high = 0;  ///< how many times better the system is
   std::string differs;                         ///< why the simulation is not the paper's experiment
   Scenario baseline, system;
 };
@@ -20,10 +21,19 @@ PaperClaim read_paper(const std::string& file);
 /// All files of the folder, by name.
 std::vector<std::string> paper_files();
 
+/// By what papers compare. Of those that are better when lower, a ratio says how many times lower the
+/// system's is.
+struct PaperMeasure {
+  std::string name, help, unit;
+  bool lower_is_better = false;
+  double (*of)(const Scenario& scenario) = nullptr;
+};
+const std::vector<PaperMeasure>& paper_measures();
+
 struct PaperResult {
   PaperClaim claim;
-  double baseline_per_gpu = 0, system_per_gpu = 0;  ///< goodput, requests per second
-  double ratio() const { return baseline_per_gpu > 0 ? system_per_gpu / baseline_per_gpu : 0; }
+  double baseline = 0, system = 0;  ///< in the measure's unit
+  double ratio() const;
 };
 PaperResult run_paper(const PaperClaim& claim);
 OrderedJson to_json(const PaperResult& result);

@@ -44,6 +44,10 @@ const std::vector<ServerSet>& server_sets() {
       {"trtllm-throughput", "trtllm_official_throughput.csv",
        "TensorRT-LLM, everything queued at once (NVIDIA/TensorRT-LLM, performance overview)", true,
        read_max_throughput},
+      {"apex", "apex_vllm_h100.csv", "vLLM 0.5.4, traces at a low rate (microsoft/apex_plus@8769096)", true,
+       read_apex},
+      {"splitwise", "splitwise_sim_a100_h100.csv",
+       "vLLM of 2023, static batches (Mutinifni/splitwise-sim@8f99e7d)", true, read_splitwise},
   };
   return sets;
 }

@@ -69,9 +69,11 @@ struct ServerOptions {
 /// Rows that cannot be modelled carry the reason. Errors: ConfigError for a table that cannot be read.
 std::vector<ServerRow> validate_servers(const std::string& folder, const ServerOptions& options = {});
 
-// Readers of the tables, in validate_servers_blis.cpp and validate_servers_tables.cpp.
+// Readers of the tables, in validate_servers_{blis,tables,v0}.cpp.
 std::vector<ServerRow> read_blis(const ServerSet& set, const std::string& path);
 std::vector<ServerRow> read_closed_loop(const ServerSet& set, const std::string& path);
 std::vector<ServerRow> read_max_throughput(const ServerSet& set, const std::string& path);
+std::vector<ServerRow> read_apex(const ServerSet& set, const std::string& path);
+std::vector<ServerRow> read_splitwise(const ServerSet& set, const std::string& path);
 
 }  // namespace orrery

@@ -182,13 +182,8 @@ TEST_CASE("does a decode step run on the tokens of the next captured graph?") {
     return seconds;
   };
   CHECK(gemm(pricer.explain(nine)) == gemm(pricer.explain(sixteen)));
-  // Beyond the largest graph launches are exposed: 8 layers at 4 us.
-  const BatchShape last{256, 256, {}, {}, 0}, beyond{257, 257, {}, {}, 0};
-  double kernels = 0;
-  const auto e = pricer.explain(beyond);
-  for (const auto& c : e.calls) kernels += c.total.value;
-  CHECK(e.device.value == Approx(kernels + 8 * 4e-6));
-  CHECK(pricer.decode({257, 257}).first - pricer.decode({256, 256}).first > Ps(8 * 4'000'000));
+  // Beyond the largest graph it runs on its own.
+  CHECK(gemm(pricer.explain({257, 257, {}, {}, 0})) > gemm(pricer.explain({256, 256, {}, {}, 0})));
 }
 
 TEST_CASE("does the host hide behind the device, and when not?") {
@@ -222,6 +217,33 @@ TEST_CASE("does the host hide behind the device, and when not?") {
     CHECK(p.slope > Ps(0));
     CHECK(p.first > to_ps(Seconds(host_s)));
     CHECK(p.first.value - to_ps(Seconds(host_s)).value < p.slope.value + 10'000'000);
+  }
+}
+
+TEST_CASE("do launches bound a step that no graph covers, and only then?") {
+  const DecodeSet set = set_of({500, 500, 500}, {});
+  for (const bool async : {true, false}) {
+    KernelPlan plan = plan_with(Seconds(1e-3), Seconds(0), async);
+    plan.graph_sizes.clear();
+    plan.eager_launch_per_layer = Seconds(0);
+    auto quick = make_pricer(false, plan);
+    const Ps device = quick.decode(set).first;
+    const auto layers = static_cast<double>(quick.model().layers());
+    plan.eager_launch_per_layer = Seconds(1e-9);
+    CHECK(make_pricer(false, plan).decode(set).first == device);  // the host is ahead of the device
+
+    plan.eager_launch_per_layer = Seconds(5e-3);
+    auto slow = make_pricer(false, plan);
+    const AffinePrice price = slow.decode(set);
+    const Ps serial = to_ps(Seconds(1e-4 + (async ? 0 : 1e-3)));
+    CHECK(price.first == to_ps(Seconds(5e-3 * layers)) + serial);
+    CHECK(price.slope == Ps(0));
+    CHECK(slow.explain({3, 1500, {}, {}, 0}).total.value == Approx(to_seconds(price.first).value));
+    plan.graph_sizes = vllm_graph_sizes(256);
+    plan.eager_launch_per_layer = Seconds(0);
+    const Ps covered = make_pricer(false, plan).decode(set).first;
+    plan.eager_launch_per_layer = Seconds(5e-3);
+    CHECK(make_pricer(false, plan).decode(set).first == covered);
   }
 }
 

@@ -13,8 +13,7 @@ namespace {
 std::string text(const PaperResult& r) {
   const PaperClaim& c = r.claim;
   std::string out = fmt::format(" {}\n   {}\n", c.paper, c.claim);
-  out += fmt::format("   goodput per GPU: baseline {:.3g} req/s, system {:.3g} req/s\n", r.baseline_per_gpu,
-                     r.system_per_gpu);
+  out += fmt::format("   {}: baseline {:.3g}, system {:.3g}\n", c.measure, r.baseline, r.system);
   out += fmt::format("   ratio: reported {:g} to {:g}, simulated {:.2f}\n", c.reported_low, c.reported_high,
                      r.ratio());
   if (!c.differs.empty()) out += fmt::format("   differs: {}\n", c.differs);
@@ -26,7 +25,7 @@ std::string text(const PaperResult& r) {
 int run_validate_papers(const std::vector<std::string>& args) {
   std::vector<std::string> files;
   Options options("validate papers",
-                  "Finds the goodput of a paper's system and of its baseline, and prints what was reported.");
+                  "Simulates a paper's system and its baseline, and prints how much better was reported.");
   options.group("papers", "Papers")
       .value(
           "file", [&](const std::string& file) { files.push_back(file); }, "FILE",
