@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -132,14 +133,19 @@ std::optional<Plan> plan_pools(const PlanQuestion& question, const Plan& prefill
   if (prefill.estimate.prefill_rate <= 0 || decode.estimate.decode_rate <= 0) return std::nullopt;
   if (server_settings(prefill.candidate) != server_settings(decode.candidate)) return std::nullopt;
   const int p_gpus = prefill.candidate.all_gpus(), d_gpus = decode.candidate.all_gpus();
+  // GPUs that the target takes; without one, GPUs for each request per second.
+  const auto spent = [&](int gpus, double rate) {
+    return question.target_rps > 0 ? gpus * std::ceil(question.target_rps / rate) : gpus / rate;
+  };
   double best = 0;
   int most_p = 0, most_d = 0;
   for (int p = 1; p <= kMost; ++p) {
     for (int d = 1; d <= kMost; ++d) {
-      if (question.max_gpus > 0 && p * p_gpus + d * d_gpus > question.max_gpus) continue;
-      const double rate = std::min(p * prefill.estimate.prefill_rate, d * decode.estimate.decode_rate);
-      const double per_gpu = rate / (p * p_gpus + d * d_gpus);
-      if (per_gpu > best * (1 + 1e-9)) best = per_gpu, most_p = p, most_d = d;
+      const int gpus = p * p_gpus + d * d_gpus;
+      if (question.max_gpus > 0 && gpus > question.max_gpus) continue;
+      const double now =
+          spent(gpus, std::min(p * prefill.estimate.prefill_rate, d * decode.estimate.decode_rate));
+      if (best == 0 || now < best * (1 - 1e-9)) best = now, most_p = p, most_d = d;
     }
   }
   if (best == 0) return std::nullopt;

@@ -57,15 +57,14 @@ std::string after(const Plan& best, const Style& style) {
   if (best.at && best.at->confidence)
     out += style.row("confidence", {fmt::format("step times {}{:.0f} % ({:.0f} % sure)", style.plus_minus(),
                                                 100 * best.at->confidence->step_time_error,
-                                                100 * best.at->confidence->level)}) +
-           "\n";
+                                                100 * best.at->confidence->level)});
   if (best.at) {
-    for (const std::string& warning : best.at->warnings) out += style.row("warning", {warning}) + "\n";
+    for (const std::string& warning : best.at->warnings) out += style.row("warning", {warning});
   }
   const std::string command = deploy_command(best.candidate);
   const auto line = command.find('\n');
-  out += style.row("deploy", {command.substr(0, line)}) + "\n";
-  if (line != std::string::npos) out += style.row("", {command.substr(line + 1)}) + "\n";
+  out += style.row("deploy", {command.substr(0, line)});
+  if (line != std::string::npos) out += style.row("", {command.substr(line + 1)});
   return out;
 }
 
@@ -75,8 +74,8 @@ std::string verdict(const PlanAnswer& a, const Style& style) {
   const Plan& best = a.plans.front();
   const bool priced = best.usd_per_hour.has_value();
   std::string out = style.green(priced ? "CHEAPEST" : "FEWEST GPUS") + "  ";
-  out +=
-      fmt::format("{} {} ({}) = {} GPUs", best.units, style.times(), describe(best.candidate), best.gpus());
+  out += fmt::format("{} {} ({}) = {} {}", best.units, style.times(), describe(best.candidate), best.gpus(),
+                     best.gpus() == 1 ? "GPU" : "GPUs");
   if (priced) out += fmt::format(", ${:.2f}/h", *best.usd_per_hour);
   if (best.usd_per_million_output_tokens)
     out += fmt::format(", ${:.3g} per 1M output tokens", *best.usd_per_million_output_tokens);
@@ -121,7 +120,7 @@ std::string render_plan(const PlanAnswer& a, std::size_t rows, const RenderOptio
   if (a.not_simulated > 0)
     rest.push_back(fmt::format("{} looked worse by estimate and were not simulated", a.not_simulated));
   if (!a.refused.empty()) rest.push_back(fmt::format("{} cannot serve", a.refused.size()));
-  out += "\n" + style.row(fmt::format("{} tried", a.configurations), rest) + "\n";
+  out += "\n" + style.row(fmt::format("{} tried", a.configurations), rest);
   if (a.infeasible.empty()) out += after(a.plans.front(), style);
   return out;
 }
