@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "scenario/accuracy_ranking.hpp"
 #include "scenario/engine_profile.hpp"
 
 namespace orrery {
@@ -303,6 +304,7 @@ std::string accuracy_page(const std::vector<ServerRow>& all, const std::string& 
         "(accuracy/{1}-load.svg)\n\n",
         label(m), base);
   }
+  out += ranking_section(all);
   out += by_server(rows) + bias(held_out) + coverage(held_out) + fitted_values(rows);
   out += more;
   if (!skipped.empty()) out += skipped_rows(skipped);

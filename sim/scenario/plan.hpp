@@ -8,24 +8,19 @@
 #include <vector>
 
 #include "report/summary.hpp"
+#include "scenario/axis.hpp"
 #include "scenario/deployment.hpp"
 #include "scenario/scenario.hpp"
 
 namespace orrery {
 
-/// A setting and the values that are tried for it, as text.
-struct PlanAxis {
-  std::string setting;
-  std::vector<std::string> values;
-};
-
 /// A planner's question: which and how many GPUs, split and set how, serve this at these promises?
 struct PlanQuestion {
-  Assignments base;            ///< the scenario, without what the axes vary
-  std::vector<PlanAxis> axes;  ///< their product is searched
-  bool disaggregated = true;   ///< also pools that prefill and pools that decode
-  double target_rps = 0;       ///< 0 = none: each configuration's own highest rate, on one replica
-  int max_gpus = 0;            ///< 0 = any number
+  Assignments base;           ///< the scenario, without what the axes vary
+  std::vector<Axis> axes;     ///< their product is searched
+  bool disaggregated = true;  ///< also pools that prefill and pools that decode
+  double target_rps = 0;      ///< 0 = none: each configuration's own highest rate, on one replica
+  int max_gpus = 0;           ///< 0 = any number
   std::map<std::string, double> usd_per_gpu_hour;  ///< by device name
   std::size_t simulate = 24;                       ///< configurations, the most promising of each kind first
   int threads = 1;

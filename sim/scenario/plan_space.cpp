@@ -102,21 +102,16 @@ int PlanCandidate::all_gpus() const {
 }
 
 std::vector<PlanCandidate> plan_candidates(const PlanQuestion& question) {
-  std::size_t all = 1;
-  for (const PlanAxis& axis : question.axes) {
+  for (const Axis& axis : question.axes) {
     if (axis.values.empty())
       throw ConfigError("nothing to search: " + flag(axis.setting) + " has no value", {}, ExitCode::usage);
-    all *= axis.values.size();
   }
   std::vector<PlanCandidate> out;
-  for (std::size_t i = 0; i < all; ++i) {
+  for (std::size_t i = 0; i < grid_size(question.axes); ++i) {
+    std::vector<std::string> point = grid_point(question.axes, i);
     std::vector<std::pair<std::string, std::string>> values;
-    std::size_t rest = i, of = all;
-    for (const PlanAxis& axis : question.axes) {
-      of /= axis.values.size();
-      values.emplace_back(axis.setting, axis.values[rest / of]);
-      rest %= of;
-    }
+    for (std::size_t a = 0; a < point.size(); ++a)
+      values.emplace_back(question.axes[a].setting, std::move(point[a]));
     PlanCandidate c = candidate_of(question, std::move(values));
     if (question.max_gpus == 0 || c.all_gpus() <= question.max_gpus) out.push_back(std::move(c));
   }

@@ -9,43 +9,15 @@
 #include "options.hpp"
 #include "plan_table.hpp"
 #include "scenario/plan.hpp"
-#include "scenario/settings.hpp"
 #include "scenario/value_forms.hpp"
 #include "scenario_options.hpp"
 
 namespace orrery {
 namespace {
 
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> out;
-  for (std::size_t start = 0; start <= text.size();) {
-    const auto end = std::min(text.find(separator, start), text.size());
-    if (end > start) out.push_back(text.substr(start, end - start));
-    start = end + 1;
-  }
-  return out;
-}
-
-/// "max_num_seqs=64,256".
-PlanAxis parse_axis(const std::string& text) {
-  const auto equals = text.find('=');
-  if (equals == std::string::npos)
-    throw ConfigError("expected a setting and its values, found '" + text + "'",
-                      "--vary max_num_seqs=64,256");
-  PlanAxis axis{text.substr(0, equals), split(text.substr(equals + 1), ',')};
-  std::replace(axis.setting.begin(), axis.setting.end(), '-', '_');
-  if (find_setting(axis.setting) == nullptr) {
-    std::vector<std::string> names;
-    for (const Setting& s : settings()) names.push_back(s.name);
-    throw ConfigError("unknown setting '" + axis.setting + "'", suggestion(axis.setting, names),
-                      ExitCode::usage);
-  }
-  return axis;
-}
-
 /// "h100-sxm=2.5,l40s=0.9".
 void parse_prices(const std::string& text, std::map<std::string, double>& out) {
-  for (const std::string& word : split(text, ',')) {
+  for (const std::string& word : comma_words(text)) {
     const auto equals = word.find('=');
     if (equals == std::string::npos)
       throw ConfigError("expected a device and its price, found '" + word + "'",
@@ -54,8 +26,8 @@ void parse_prices(const std::string& text, std::map<std::string, double>& out) {
   }
 }
 
-bool has(const std::vector<PlanAxis>& axes, const std::string& setting) {
-  return std::any_of(axes.begin(), axes.end(), [&](const PlanAxis& a) { return a.setting == setting; });
+bool has(const std::vector<Axis>& axes, const std::string& setting) {
+  return std::any_of(axes.begin(), axes.end(), [&](const Axis& a) { return a.setting == setting; });
 }
 
 /// Moves the devices out of the scenario, and searches what nobody fixed.
@@ -66,7 +38,7 @@ void complete(PlanQuestion& q) {
            std::any_of(q.base.begin(), q.base.end(), [&](const auto& a) { return a.name == name; });
   };
   for (const Assignment& a : q.base) {
-    if (a.name == "gpu") gpus = split(a.value, ',');
+    if (a.name == "gpu") gpus = comma_words(a.value);
   }
   q.base.erase(std::remove_if(q.base.begin(), q.base.end(), [](const auto& a) { return a.name == "gpu"; }),
                q.base.end());
@@ -81,7 +53,7 @@ void complete(PlanQuestion& q) {
 
 /// Prices of devices that --price does not name: the scenario's, else the device's own.
 void add_prices(PlanQuestion& q, const Scenario& scenario) {
-  for (const PlanAxis& axis : q.axes) {
+  for (const Axis& axis : q.axes) {
     if (axis.setting != "gpu") continue;
     for (const std::string& name : axis.values) {
       const DeviceProfile device = load_device(name);
