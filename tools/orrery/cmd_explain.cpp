@@ -217,10 +217,12 @@ int step(const std::vector<std::string>& args) {
 }
 
 int run(const std::vector<std::string>& args) {
-  return dispatch("explain", "Why a prediction is what it is.",
-                  {{"step", "the kernels of one engine step and what bounds them", step},
-                   {"arch", "architectures against the length of the context", explain_arch}},
-                  args);
+  return dispatch(
+      "explain", "Why a prediction is what it is.",
+      {{"step", "the kernels of one engine step and what bounds them", step},
+       {"run", "where a latency of a run comes from, and what would change it", explain_run_command},
+       {"arch", "architectures against the length of the context", explain_arch}},
+      args);
 }
 
 const Registration<Commands> registered{"explain", "why a step takes as long as it does, kernel by kernel",
