@@ -76,6 +76,7 @@ void Disaggregation::complete_at_once(const Handover& h, Ps now) {
   record.priority = h.request.priority;
   record.prompt_tokens = h.request.prompt_tokens, record.cached_tokens = h.prefilled.cached_tokens;
   record.output_tokens = 1, record.preemptions = h.prefilled.preemptions;
+  record.turn = h.request.turn;
   record.arrival = h.request.arrival, record.queued = h.prefilled.queued;
   record.scheduled = h.prefilled.scheduled;
   record.first_token = record.done = now + config.front_end.out;

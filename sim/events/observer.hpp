@@ -21,6 +21,8 @@ struct CoreId {
 struct CoreLoad {
   std::int64_t running = 0, waiting = 0;
   std::int64_t kv_blocks_used = 0, kv_blocks_total = 0;
+  std::int64_t kv_blocks_reserved = 0;  ///< set aside for those running, used or not; 0 where none are
+  Tokens kv_tokens_unfilled = 0;        ///< slots of used blocks with no token in them
 };
 
 /// `steps` consecutive decode-only steps of an unchanged set: step j starts where j-1 ended and takes first +
@@ -79,6 +81,7 @@ struct RequestRecord {
   std::int32_t priority = 0;
   Tokens prompt_tokens = 0, cached_tokens = 0, output_tokens = 0;
   std::int32_t preemptions = 0;
+  std::int32_t turn = 0;          ///< Request::turn
   Ps arrival{0};                  ///< the client sent it
   Ps queued{0};                   ///< the engine's scheduler could first see it (front end done)
   Ps scheduled{0};                ///< its first chunk started

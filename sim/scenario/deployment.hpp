@@ -36,7 +36,7 @@ Deployment deploy(const Scenario& scenario);
 
 /// The scenario's workload as the model sees it: images become tokens. Errors: ConfigError for images that
 /// the model has no encoder for.
-WorkloadSpec workload_for(const Scenario& scenario, const ModelSpec& model);
+WorkloadSpec workload_for(const Scenario& scenario, const Deployment& deployment);
 
 /// One value of the resolved configuration.
 struct ResolvedValue {

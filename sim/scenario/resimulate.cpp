@@ -74,7 +74,7 @@ Summary run_perturbed(const Deployment& d, const Scenario& scenario, const Pertu
   options.replicas = d.replicas();
   Metrics metrics(options);
   Observer* observers[] = {&metrics};
-  const auto source = make_source(workload_for(scenario, d.model), scenario.seed);
+  const auto source = make_source(workload_for(scenario, d), scenario.seed);
   simulate(cluster, *source, observers);
   return metrics.summary({});
 }

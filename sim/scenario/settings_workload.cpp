@@ -134,37 +134,6 @@ Json show_lengths(const LengthSpec& l) {
   return text;
 }
 
-/// `groups=9,users=5,system=100,question=50,block=16`.
-void set_prefix(Scenario& s, const std::string& text) {
-  const NamedSpec spec = parse_named_spec("prefix:" + text);
-  SharedPrefixSpec p;
-  p.groups = 1;
-  for (const auto& [key, value] : spec.fields) {
-    const auto number = static_cast<std::int32_t>(parse_integer(value, 0, 1'000'000'000));
-    if (key == "groups") {
-      p.groups = number;
-    } else if (key == "users") {
-      p.users = number;
-    } else if (key == "system") {
-      p.system_tokens = number;
-    } else if (key == "question") {
-      p.question_tokens = number;
-    } else if (key == "block") {
-      p.block_tokens = number;
-    } else {
-      refuse_field(spec, key, {"groups", "users", "system", "question", "block"});
-    }
-  }
-  s.workload.prefix = p;
-}
-
-Json show_prefix(const Scenario& s) {
-  const auto& p = s.workload.prefix;
-  if (p.groups == 0) return {};
-  return fmt::format("groups={},users={},system={},question={},block={}", p.groups, p.users, p.system_tokens,
-                     p.question_tokens, p.block_tokens);
-}
-
 /// `1024x768`: width and height in pixels.
 void set_image_size(Scenario& s, const std::string& text) {
   const auto cross = text.find('x');
@@ -265,8 +234,6 @@ void add_synthetic_settings(std::vector<Setting>& out) {
       "output", "LENGTHS", "answer lengths, likewise",
       [](Scenario& s, const std::string& v) { s.workload.output = parse_lengths(v); },
       [](const Scenario& s) { return show_lengths(s.workload.output); });
-  special("prefix", "SPEC", "shared prompts: groups=9,users=5,system=100,question=50", set_prefix,
-          show_prefix);
 }
 
 }  // namespace
@@ -275,6 +242,7 @@ void add_workload_settings(std::vector<Setting>& out) {
   add_trace_settings(out);
   add_image_settings(out);
   add_synthetic_settings(out);
+  add_prefix_settings(out);
   const auto add = [&](auto... rest) {
     out.push_back(bind_setting(std::string("workload"), std::string("clients"), rest...));
   };

@@ -17,6 +17,7 @@ using RequestId = std::int64_t;
 struct PrefixKeys {
   std::vector<std::uint64_t> ids;
   std::int32_t block_tokens = 512;
+  bool answer = false;  ///< they go on into the answer, which later prompts may begin with
 };
 
 /// What a client asks: `prompt_tokens` in, `output_tokens` out, at `arrival` (when the client sends it).
@@ -30,6 +31,7 @@ struct Request {
   std::int32_t client = -1;                  ///< user or tenant; -1 = unknown
   std::int32_t priority = 0;                 ///< lower is served first under the priority policy
   std::int32_t session = -1;                 ///< conversation whose turn it is; -1 = unknown
+  std::int32_t turn = 0;                     ///< how many answers of its session it goes on from
 };
 
 /// Where requests come from: a trace being read, a generator, or closed-loop users. Pulled in order of

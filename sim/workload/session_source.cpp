@@ -34,7 +34,7 @@ class SessionSource : public RequestSource {
     ready_.pop();
     const TraceRow& row = all_[turn.row];
     out = Request{given_++,   turn.at,    row.prompt_tokens, row.output_tokens, row.images,
-                  row.prefix, row.client, row.priority,      row.session};
+                  row.prefix, row.client, row.priority,      row.session,       turn.number};
     --left_;
     return true;
   }
@@ -45,7 +45,7 @@ class SessionSource : public RequestSource {
     const std::size_t row = session->second.front();
     session->second.pop_front();
     if (all_[row].delay_ns * 1000 > kNever.value - now.value) return;  // beyond the end of simulated time
-    ready_.push({now + Ps(all_[row].delay_ns * 1000), row});
+    ready_.push({now + Ps(all_[row].delay_ns * 1000), row, request.turn + 1});
   }
 
   bool closed_loop() const override { return true; }
@@ -61,6 +61,7 @@ class SessionSource : public RequestSource {
   struct Turn {
     Ps at{0};
     std::size_t row = 0;
+    std::int32_t number = 0;
     bool operator>(const Turn& o) const { return at != o.at ? at > o.at : row > o.row; }
   };
 

@@ -92,6 +92,20 @@ struct SharedPrefixSpec {
   std::int32_t block_tokens = 16;  ///< granularity of the prefix keys: the engine's block size
 };
 
+/// Requests that go on from each other's answers. A session begins with a system prompt, which all share, and
+/// a prompt of its own, sent as often as there are branches; each answer, followed by more input, is the
+/// prompt of as many requests again, the client's delay and think time later. One branch: a conversation, or
+/// an agent that waits for its tools; b branches and one turn: b samples of an answer (self-consistency);
+/// more turns: a tree of thoughts.
+struct SessionSpec {
+  std::int32_t turns = 0;  ///< 0 = no sessions
+  std::int32_t branches = 1;
+  std::int32_t system_tokens = 0;
+  std::int32_t follow_up = -1;    ///< tokens put to an answer before the next turn; -1 = as a first prompt's
+  std::int32_t block_tokens = 0;  ///< granularity of the prefix keys; 0 = the engine's block size, or 16
+  std::int64_t requests() const;  ///< of one session
+};
+
 struct RequestList;
 
 /// Where requests come from, and how they are changed on the way. Every field has a default; the names are
@@ -122,6 +136,7 @@ struct WorkloadSpec {
   ArrivalSpec arrivals;
   LengthSpec input, output;  ///< `distribution` set: instead of random_*
   SharedPrefixSpec prefix;
+  SessionSpec sessions;
 
   // Images in front of every prompt, for models with an encoder; without them a trace's own are kept.
   std::int32_t images_per_request = 0;

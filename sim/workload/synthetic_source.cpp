@@ -139,6 +139,12 @@ class SyntheticSource : public RequestSource {
 
 RequestSourcePtr make_synthetic_source(const WorkloadSpec& spec, std::uint64_t seed) {
   if (spec.prefix.groups != 0) check_prefix(spec.prefix);
+  if (spec.sessions.turns > 0) {
+    return make_session_generator(
+        spec, make_lengths(vllm_lengths(spec.input, spec.random_input_len, spec), LengthRole::input, seed),
+        make_lengths(vllm_lengths(spec.output, spec.random_output_len, spec), LengthRole::output, seed),
+        seed);
+  }
   return std::make_unique<SyntheticSource>(spec, seed);
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "workload/length_distribution.hpp"
 #include "workload/source.hpp"
 
 namespace orrery {
@@ -9,6 +10,11 @@ namespace orrery {
 /// Requests drawn from the spec's arrival process and length distributions, or its shared prefixes.
 /// Errors: ConfigError naming the field.
 RequestSourcePtr make_synthetic_source(const WorkloadSpec& spec, std::uint64_t seed);
+
+/// Sessions as `spec.sessions` says, starting as its arrival process does. Errors: ConfigError for a spec out
+/// of range, or a target rate.
+RequestSourcePtr make_session_generator(const WorkloadSpec& spec, LengthDistributionPtr input,
+                                        LengthDistributionPtr output, std::uint64_t seed);
 
 /// Lets at most `spec.max_concurrency` requests of `inner` be in the system: a request is sent when its time
 /// has come and a client is free. A client is free again its delay and think time after its answer's last

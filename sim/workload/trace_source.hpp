@@ -90,8 +90,8 @@ struct TraceClock {
 };
 
 /// Requests of a trace whose sessions wait for answers (rows with a delay instead of a time): read whole; a
-/// row with a delay is sent that long after the answer to its session's previous row. Errors: ConfigError when
-/// the spec asks for a target rate or a loop, which need times.
+/// row with a delay is sent that long after the answer to its session's previous row. Errors: ConfigError
+/// when the spec asks for a target rate or a loop, which need times.
 RequestSourcePtr make_session_source(const WorkloadSpec& spec, ByteSource source, std::uint64_t seed);
 
 /// Requests of a trace file: replayed by its own times, rescaled, cut and looped as the spec says. A trace
