@@ -169,6 +169,8 @@ std::int64_t EngineCore::steps_that_cannot_change() const {
 void EngineCore::settle(const StepRun& run, const StepPeers& peers, bool counted, double gpu_share) {
   const Ps now = run.end();
   scheduler_->extend(async_ ? next_ : current_.plan, run.steps - 1);
+  context_.totals.evicted_blocks += scheduler_->kv().evicted_blocks() - evicted_blocks_;
+  evicted_blocks_ = scheduler_->kv().evicted_blocks();
   context_.totals.steps += run.steps;
   if (current_.plan.decode.seqs > 0) clock().last_decode = now, clock().joined_since = 0;
   clock().end = now;
@@ -256,6 +258,7 @@ void EngineCore::finish_request(SeqIndex index, Ps now) {
   record.priority = seq.request.priority;
   record.prompt_tokens = seq.request.prompt_tokens, record.cached_tokens = seq.cached_tokens;
   record.output_tokens = seq.request.output_tokens, record.preemptions = seq.preemptions;
+  record.turn = seq.request.turn;
   record.arrival = seq.request.arrival, record.queued = seq.queued, record.scheduled = seq.scheduled;
   record.first_token = seq.first_token + front_end_.out;
   record.done = now + front_end_.out;
@@ -268,8 +271,8 @@ void EngineCore::finish_request(SeqIndex index, Ps now) {
 }
 
 CoreLoad EngineCore::load() const {
-  return {scheduler_->running(), scheduler_->waiting(), scheduler_->kv().used_blocks(),
-          scheduler_->kv().total_blocks()};
+  return {scheduler_->running(),           scheduler_->waiting(),         scheduler_->kv().used_blocks(),
+          scheduler_->kv().total_blocks(), scheduler_->reserved_blocks(), scheduler_->unfilled_tokens()};
 }
 
 }  // namespace orrery

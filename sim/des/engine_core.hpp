@@ -108,6 +108,7 @@ class EngineCore {
   BatchPlan next_;  ///< async only: already decided
   std::vector<ChunkEvent> chunk_events_;
   std::vector<LaneClock> clocks_;
+  std::int64_t evicted_blocks_ = 0;  ///< that the totals know of
 };
 
 }  // namespace orrery

@@ -67,6 +67,7 @@ struct SimulationResult {
   std::int64_t events = 0;  ///< events handled
   std::int64_t preemptions = 0;
   std::int64_t prefix_hit_tokens = 0, prefix_query_tokens = 0;
+  std::int64_t evicted_blocks = 0;  ///< cached KV blocks taken for something else
   std::int64_t peak_running = 0, peak_waiting = 0;
   std::vector<Ps> busy;  ///< per replica: time its GPU was stepping
   bool interrupted = false;

@@ -59,7 +59,8 @@ struct Metrics::Impl {
     return replicas[i];
   }
 
-  void add_load(const CoreLoad& load, Ps start, Ps duration, double blocks_grown) {
+  /// `unfilled`: slots without a token in used blocks, on the mean.
+  void add_load(const CoreLoad& load, Ps start, Ps duration, double blocks_grown, double unfilled) {
     const double seconds = to_seconds(duration).value;
     running.add(static_cast<double>(load.running), seconds);
     waiting.add(static_cast<double>(load.waiting), seconds);
@@ -69,6 +70,7 @@ struct Metrics::Impl {
       const double used = static_cast<double>(load.kv_blocks_used);
       kv.add(std::min(1.0, (used + blocks_grown / 2) / total), seconds);
       kv_peak = std::max(kv_peak, std::min(1.0, (used + blocks_grown) / total));
+      memory.add(load, seconds, blocks_grown, unfilled, options.kv_block_size);
     }
   }
 
@@ -95,12 +97,14 @@ struct Metrics::Impl {
   GapDistribution gaps;
   Activity activity;
   LoadOverTime running, waiting, kv;
+  MemoryOverTime memory;
   double kv_peak = 0;
   std::vector<PerReplica> replicas;
 
   Ps first_arrival = kNever, last_arrival{0}, last_done{0}, end{0};
   std::int64_t arrivals = 0, all_arrivals = 0, left = 0, preemptions = 0;
-  std::int64_t excluded = 0, cached_tokens = 0;
+  std::int64_t excluded = 0, cached_tokens = 0, hit_requests = 0;
+  LaterTurns later_turns;
   double front_end_ms = 0, queue_ms = 0, prefill_ms = 0;
   std::map<std::string, std::int64_t> failures;
 };
@@ -115,7 +119,7 @@ void Metrics::on_decode_run(const DecodeRun& run) {
   if (!m.counting(run.start)) return;
   const auto block = m.options.kv_block_size;
   const double grown = block > 0 ? static_cast<double>(run.tokens()) / static_cast<double>(block) : 0.0;
-  m.add_load(run.load, run.start, duration, grown);
+  m.add_load(run.load, run.start, duration, grown, unfilled_in(run, block));
   if (run.stalled_seqs > 0) {
     m.gaps.add_after_stall(run);
   } else {
@@ -128,7 +132,7 @@ void Metrics::on_mixed_step(const MixedStep& step) {
   auto& m = *impl_;
   m.replica(step.where).prefill_ps += std::llround(step.gpu_share * static_cast<double>(step.duration.value));
   if (!m.counting(step.start)) return;
-  m.add_load(step.load, step.start, step.duration, 0);
+  m.add_load(step.load, step.start, step.duration, 0, static_cast<double>(step.load.kv_tokens_unfilled));
   m.gaps.add(step.duration + step.stall, step.stalled_seqs);
   m.gaps.add(step.duration, step.decode_seqs - step.stalled_seqs);
   std::int64_t tokens = step.decode_seqs + step.extra_tokens;
@@ -185,6 +189,11 @@ void Metrics::on_request_done(const RequestRecord& r) {
   m.last_done = std::max(m.last_done, r.done);
   m.activity.completion(r.done);
   m.cached_tokens += r.cached_tokens;
+  m.hit_requests += r.cached_tokens > 0 ? 1 : 0;
+  if (r.turn > 0) {
+    ++m.later_turns.requests;
+    m.later_turns.input_tokens += r.prompt_tokens, m.later_turns.cached_tokens += r.cached_tokens;
+  }
   m.front_end_ms += to_ms(r.queued - r.arrival);
   m.queue_ms += queue_ms;
   m.prefill_ms += to_ms(r.first_token - r.scheduled);
@@ -202,7 +211,8 @@ void Metrics::Impl::fill_throughput(Summary& s) const {
   s.unfinished = all_arrivals - left;
   s.simulated_s = to_seconds(end).value;
   s.total_input_tokens = counts.input_tokens, s.total_output_tokens = counts.output_tokens;
-  s.cached_tokens = cached_tokens;
+  s.cached_tokens = cached_tokens, s.hit_requests = hit_requests;
+  s.later_turns = later_turns;
   s.duration_s = std::max(0.0, to_seconds(last_done - start_of_run()).value);
   if (arrivals > 0) s.drain_s = std::clamp(to_seconds(last_done - last_arrival).value, 0.0, s.duration_s);
   const auto rate = [&](std::int64_t count) {
@@ -229,6 +239,7 @@ void Metrics::Impl::fill_load(Summary& s) const {
   const double seconds = (s.simulated_s - from) * static_cast<double>(replicas.size()) * cores;
   s.running = running.over(seconds), s.waiting = waiting.over(seconds), s.kv_used = kv.over(seconds);
   s.kv_used.peak = kv_peak;
+  s.kv_memory = memory.over(seconds);
   s.preemptions = preemptions;
   for (const auto& r : replicas) {
     const double decode = to_seconds(Ps(r.decode_ps)).value / cores;

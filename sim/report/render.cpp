@@ -132,6 +132,18 @@ std::string latency_table(const Summary& s, const Style& style) {
   return out;
 }
 
+/// Said where memory is wasted that much, or kept from those who wait.
+std::string memory_row(const KvMemory& m, const Style& style) {
+  constexpr double kWorthSaying = 0.02;
+  if (m.internal_waste() < kWorthSaying && m.free_while_waiting < kWorthSaying) return {};
+  std::vector<std::string> parts{fmt::format("allocated {} on the mean", percent(m.allocated)),
+                                 percent(m.internal_waste()) + " of it without tokens"};
+  if (m.set_aside > 0) parts.back() += fmt::format(" (set aside {} of the pool)", percent(m.set_aside));
+  if (m.free_while_waiting >= kWorthSaying)
+    parts.push_back(percent(m.free_while_waiting) + " free while requests wait");
+  return style.row("KV memory", parts);
+}
+
 std::string load_rows(const Summary& s, const Style& style) {
   const auto limit = [](std::int64_t n) { return n > 0 ? fmt::format(" (limit {})", grouped(n)) : ""; };
   std::string kv = fmt::format("KV used p99 {}", percent(s.kv_used.p99));
@@ -144,6 +156,7 @@ std::string load_rows(const Summary& s, const Style& style) {
       style.row("load", {fmt::format("running p99 {:.0f}{}", s.running.p99, limit(s.info.max_num_seqs)),
                          fmt::format("waiting p99 {}", grouped(s.waiting.p99, 0)), kv,
                          fmt::format("preemptions {}", grouped(s.preemptions))});
+  out += memory_row(s.kv_memory, style);
   double decode = 0, prefill = 0, idle = 0;
   for (const auto& g : s.gpu) decode += g.decode_s, prefill += g.prefill_s, idle += g.idle_s;
   const double total = decode + prefill + idle;
@@ -153,8 +166,13 @@ std::string load_rows(const Summary& s, const Style& style) {
                                   fmt::format("idle {}", percent(idle / total))});
   }
   if (s.cached_tokens > 0) {
-    out += style.row("prefix cache", {percent(s.prefix_hit_rate()) + " of prompt tokens",
-                                      grouped(s.cached_tokens) + " tokens not computed again"});
+    std::vector<std::string> parts{percent(s.prefix_hit_rate()) + " of prompt tokens",
+                                   grouped(s.cached_tokens) + " tokens not computed again",
+                                   percent(s.request_hit_rate()) + " of requests hit"};
+    if (s.later_turns.requests > 0)
+      parts.push_back(percent(s.later_turns.hit_rate()) + " of later turns' prompt tokens");
+    if (s.evicted_blocks > 0) parts.push_back(grouped(s.evicted_blocks) + " blocks evicted");
+    out += style.row("prefix cache", parts);
   }
   return out;
 }

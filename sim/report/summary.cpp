@@ -103,6 +103,27 @@ OrderedJson load_json(const Summary& s) {
           {"arrival_rps", s.arrival_rps}};
 }
 
+OrderedJson memory_json(const KvMemory& m) {
+  return {{"allocated", m.allocated},
+          {"peak", m.peak},
+          {"stored", m.stored},
+          {"unfilled", m.unfilled},
+          {"set_aside", m.set_aside},
+          {"free_while_waiting", m.free_while_waiting},
+          {"internal_waste", m.internal_waste()}};
+}
+
+OrderedJson prefix_json(const Summary& s) {
+  OrderedJson json = {{"hit_tokens", s.cached_tokens},
+                      {"hit_rate", s.prefix_hit_rate()},
+                      {"hit_requests", s.hit_requests},
+                      {"request_hit_rate", s.request_hit_rate()},
+                      {"evicted_blocks", s.evicted_blocks}};
+  if (s.later_turns.requests > 0)
+    json["later_turns"] = {{"requests", s.later_turns.requests}, {"hit_rate", s.later_turns.hit_rate()}};
+  return json;
+}
+
 OrderedJson gpu_json(const Summary& s) {
   auto json = OrderedJson::array();
   for (const auto& g : s.gpu) {
@@ -162,8 +183,9 @@ OrderedJson ours(const Summary& s) {
   json["metrics"] = samples_json(s);
   json["ttft_parts_ms"] = {{"front_end", s.front_end_ms}, {"queue", s.queue_ms}, {"prefill", s.prefill_ms}};
   json["load"] = load_json(s);
+  json["kv_memory"] = memory_json(s.kv_memory);
   json["gpu_time"] = gpu_json(s);
-  json["prefix_cache"] = {{"hit_tokens", s.cached_tokens}, {"hit_rate", s.prefix_hit_rate()}};
+  json["prefix_cache"] = prefix_json(s);
   json["stability"] = stability_json(s.stability);
   if (const auto fairness = to_json(s.fairness); !fairness.empty()) json["fairness"] = fairness;
   if (s.confidence) {

@@ -40,6 +40,28 @@ struct TimeWeighted {
   double mean = 0, p99 = 0, peak = 0;
 };
 
+/// What the KV blocks of a replica were put to: fractions of the pool, on the mean over time. Allocated
+/// blocks are those that sequences hold and those set aside for them; tokens, empty slots and blocks not used
+/// yet add up to them.
+struct KvMemory {
+  double allocated = 0, peak = 0;
+  double stored = 0;              ///< holds tokens
+  double unfilled = 0;            ///< slots of used blocks without a token
+  double set_aside = 0;           ///< reserved at admission, not used yet
+  double free_while_waiting = 0;  ///< not allocated while requests wait: external waste
+
+  /// Share of what is allocated that holds no token.
+  double internal_waste() const { return allocated > 0 ? (unfilled + set_aside) / allocated : 0; }
+};
+
+/// Requests that go on from an answer of their session.
+struct LaterTurns {
+  std::int64_t requests = 0, input_tokens = 0, cached_tokens = 0;
+  double hit_rate() const {
+    return input_tokens > 0 ? static_cast<double>(cached_tokens) / static_cast<double>(input_tokens) : 0;
+  }
+};
+
 /// Where one replica's GPU time went; the parts sum to the run's end. Seconds.
 struct GpuTime {
   double decode_s = 0;   ///< decode-only steps
@@ -126,9 +148,13 @@ struct Summary {
   std::map<std::string, std::int64_t> failures;  ///< reason -> requests
 
   TimeWeighted running, waiting, kv_used;  ///< per replica, kv as a fraction of its blocks
+  KvMemory kv_memory;                      ///< likewise
   std::int64_t preemptions = 0;
-  std::vector<GpuTime> gpu;        ///< per replica
-  std::int64_t cached_tokens = 0;  ///< prompt tokens of counted requests found in the prefix cache
+  std::vector<GpuTime> gpu;         ///< per replica
+  std::int64_t cached_tokens = 0;   ///< prompt tokens of counted requests found in the prefix cache
+  std::int64_t hit_requests = 0;    ///< requests that found any there
+  LaterTurns later_turns;           ///< of counted requests
+  std::int64_t evicted_blocks = 0;  ///< cached KV blocks taken for something else; set by the caller
   double front_end_ms = 0, queue_ms = 0, prefill_ms = 0;  ///< mean TTFT's parts; they sum to it
   Stability stability;
   Fairness fairness;
@@ -138,6 +164,9 @@ struct Summary {
   std::vector<std::string> warnings;
 
   double prefix_hit_rate() const;  ///< cached_tokens over total_input_tokens
+  double request_hit_rate() const {
+    return completed > 0 ? static_cast<double>(hit_requests) / static_cast<double>(completed) : 0;
+  }
   /// Every term of the SLO that gives a verdict holds. True when there is none.
   bool slo_met() const;
 };

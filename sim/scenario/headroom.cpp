@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ops/equal_sequences.hpp"
+#include "serving/scheduler.hpp"
 
 namespace orrery {
 
@@ -67,13 +68,25 @@ double held_in_blocks(const KvConfig& kv, double context) {
   return sum > 0 ? sum : context + kv.block_size / 2.0;
 }
 
+/// Blocks that the scheduler sets aside for a request of these lengths, in tokens; 0 = it takes them as
+/// tokens come.
+double reserved_tokens(StepPricer& pricer, const SchedulerConfig& scheduler, const KvConfig& kv,
+                       const MeanRequest& r) {
+  Request request;
+  request.prompt_tokens = static_cast<std::int32_t>(std::ceil(r.held_tokens));
+  request.output_tokens = static_cast<std::int32_t>(std::ceil(r.output_tokens));
+  const auto policy = make_scheduler(scheduler, kv, pricer.model().caps());
+  return static_cast<double>(policy->reserved_blocks(request)) * kv.block_size;
+}
+
 }  // namespace
 
 double saturation_rate(StepPricer& pricer, const SchedulerConfig& scheduler, const KvConfig& kv,
                        const MeanRequest& r) {
   if (r.output_tokens < 1 || kv.blocks < 2) return 0;
   const double tokens = static_cast<double>(kv.blocks - 1) * kv.block_size;
-  const double each = held_in_blocks(kv, r.held_tokens + r.output_tokens / 2);
+  const double each = std::max(held_in_blocks(kv, r.held_tokens + r.output_tokens / 2),
+                               reserved_tokens(pricer, scheduler, kv, r));
   const auto budget = static_cast<double>(scheduler.max_num_batched_tokens);
   const double running = std::min(static_cast<double>(scheduler.max_num_seqs), tokens / each);
   const double most = std::min(running / scheduler.lanes, budget - 1);

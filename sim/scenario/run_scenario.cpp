@@ -27,6 +27,7 @@ std::string workload_name(const WorkloadSpec& w) {
   if (w.list) return "recorded requests";
   if (w.trace.empty()) {
     if (w.prefix.groups > 0) return "shared prefixes";
+    if (w.sessions.turns > 0) return "sessions";
     if (!w.input.distribution.empty()) return "a synthetic workload";
     return fmt::format("{} in / {} out", w.random_input_len, w.random_output_len);
   }
@@ -194,7 +195,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   cluster.stop = options.stop;
   cluster.seed = scenario.seed;
   for (ReplicaConfig& replica : cluster.replicas) replica.scheduler.seed = scenario.seed;
-  const RequestSourcePtr source = make_source(workload_for(scenario, d.model), scenario.seed);
+  const RequestSourcePtr source = make_source(workload_for(scenario, d), scenario.seed);
   std::unique_ptr<RunDirectory> directory;
   if (!options.out.empty()) directory = std::make_unique<RunDirectory>(options.out);
   Recorders recorders(scenario, options, d, source->total());
@@ -206,6 +207,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
       live ? options.engine(cluster, *source, recorders.all()) : simulate(cluster, *source, recorders.all());
   r.summary = recorders.metrics().summary(describe(scenario, d));
   r.summary.interrupted = r.simulation.interrupted;
+  r.summary.evicted_blocks = r.simulation.evicted_blocks;
   r.summary.warnings.insert(r.summary.warnings.begin(), d.warnings.begin(), d.warnings.end());
   if (r.summary.completed == 0 && r.summary.excluded > 0)
     r.summary.warnings.push_back("every request that completed arrived during the warm-up");

@@ -86,6 +86,7 @@ void KvCache::enqueue_anonymous(std::int64_t blocks, std::span<const std::int32_
 
 void KvCache::take(std::int64_t blocks) {
   ORRERY_CHECK(!ids_, "with block ids, blocks are taken for a sequence");
+  held_ += blocks;
   pop(blocks);
 }
 
@@ -95,6 +96,7 @@ void KvCache::pop(std::int64_t blocks) {
   while (blocks > 0) {
     Unit& oldest = units_[head_];
     const std::int64_t part = std::min(blocks, oldest.blocks);
+    if (oldest.has_id) evicted_ += part;
     oldest.blocks -= part;
     blocks -= part;
     if (oldest.blocks > 0) break;
@@ -130,10 +132,11 @@ std::span<const std::int32_t> KvCache::block_table(const Sequence& seq) const {
 KvCache::Units KvCache::units_of(const Request& request) const {
   const PrefixKeys& keys = *request.prefix;
   ORRERY_CHECK(keys.block_tokens > 0, "prefix keys of empty blocks");
+  const Tokens tokens = Tokens{request.prompt_tokens} + (keys.answer ? request.output_tokens : 0);
   const auto per_unit = static_cast<std::size_t>(block_size_ / std::gcd(block_size_, keys.block_tokens));
   return {&keys, per_unit, (keys.ids.size() + per_unit - 1) / per_unit,
           static_cast<std::int64_t>(per_unit) * keys.block_tokens / block_size_,
-          std::min<Tokens>(request.prompt_tokens, std::ssize(keys.ids) * keys.block_tokens) / block_size_};
+          std::min<Tokens>(tokens, std::ssize(keys.ids) * keys.block_tokens) / block_size_};
 }
 
 std::uint64_t KvCache::Units::id(std::size_t i) const {
@@ -197,6 +200,7 @@ Tokens KvCache::cached_tokens(const Request& request) const {
 
 void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
   if (ids_) seq.hold.table = ids_->open_table();
+  held_ += hit.tokens / block_size_;
   if (caching_ && groups_.full() > 0) admit_full(seq, hit.tokens / block_size_);
   if (!windows_.empty()) admit_windows(seq, hit.tokens / block_size_);
   extend(seq, hit.tokens, tokens);
@@ -241,8 +245,8 @@ void KvCache::extend(Sequence& seq, Tokens before, Tokens after) {
 
 /// Full blocks of [before, after) become cached when they are scheduled, as vLLM's allocate_slots does. A
 /// unit another sequence has computed meanwhile stays as it is, and the blocks here remain private
-/// duplicates; beside groups with caps, which often make a sequence compute what this group has, those behind
-/// them get theirs all the same (as in vLLM).
+/// duplicates; beside groups with caps, which often make a sequence compute what this group has, and where an
+/// answer is to be cached, those behind them get theirs all the same (as in vLLM).
 void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
   const Units units = units_of(seq.request);
   const std::int64_t full = std::min(after / block_size_, units.named_blocks);
@@ -253,7 +257,8 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
     if (end <= begin || i > seq.hold.units.size()) break;
     if (i == seq.hold.units.size()) {
       const bool theirs = find(units.id(i)) != kNone;
-      if (seq.hold.shared_blocks != begin || (theirs && windows_.empty())) break;
+      const bool alone = windows_.empty() && (ids_ || !seq.request.prefix->answer);
+      if (seq.hold.shared_blocks != begin || (theirs && alone)) break;
       const std::int32_t made = theirs ? kNone : make_unit(units.id(i), true);
       if (!theirs) units_[made].references = 1;
       seq.hold.units.push_back(made);
@@ -271,6 +276,7 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
 }
 
 void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
+  held_ -= blocks_for(tokens);
   if (groups_.full() > 0) release_full(seq, tokens, resumable);
   release_windows(seq, tokens, resumable);
   enqueue_anonymous(groups_.states(), {});
@@ -279,6 +285,9 @@ void KvCache::release(Sequence& seq, Tokens tokens, bool resumable) {
 
 void KvCache::release_full(Sequence& seq, Tokens tokens, bool resumable) {
   if (!caching_ && !ids_) return enqueue_anonymous(groups_.held_in_full(tokens), {});
+  const bool answered = !resumable && seq.request.prefix && seq.request.prefix->answer;
+  if (caching_ && answered && windows_.empty())
+    give_identities(seq, seq.hold.shared_blocks * block_size_, tokens);
   const std::int64_t own = blocks_for(tokens) - seq.hold.shared_blocks;
   const std::int64_t full = std::max<std::int64_t>(0, tokens / block_size_ - seq.hold.shared_blocks);
   const std::int64_t first = seq.hold.shared_blocks, end = first + own;

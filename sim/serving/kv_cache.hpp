@@ -37,6 +37,10 @@ class KvCache {
   std::int64_t total_blocks() const { return total_; }  ///< usable: one is reserved as the null block
   std::int64_t free_blocks() const { return free_; }
   std::int64_t used_blocks() const { return total_ - free_; }
+  /// Blocks that sequences hold, one that several share counted for each. Only for groups().plain().
+  std::int64_t held_blocks() const { return held_; }
+  /// Cached blocks that were taken for something else, since the beginning.
+  std::int64_t evicted_blocks() const { return evicted_; }
   /// Blocks of one group that hold `tokens` tokens.
   std::int64_t blocks_for(Tokens tokens) const { return (tokens + block_size_ - 1) / block_size_; }
   const KvGroups& groups() const { return groups_; }
@@ -61,7 +65,10 @@ class KvCache {
   /// Takes `blocks` for decoding sequences; whose they are follows from their lengths. Not with block ids.
   void take(std::int64_t blocks);
   /// Gives back `blocks` that decoding sequences left behind the caps, but for those cached: drop_cached().
-  void give_back(std::int64_t blocks) { enqueue_anonymous(blocks, {}); }
+  void give_back(std::int64_t blocks) {
+    held_ -= blocks;
+    enqueue_anonymous(blocks, {});
+  }
   /// How many tokens a sequence stores when next it leaves cached blocks behind a cap; none = 0.
   Tokens next_cached_drop(const Sequence& seq) const;
   /// Gives back the cached blocks that a decoding sequence of `stored` tokens has left behind the caps.
@@ -70,6 +77,7 @@ class KvCache {
   /// Takes `blocks` behind those that a decoding sequence, which has been admitted, has already.
   void grow(const Sequence& seq, std::int64_t blocks) {
     if (ids_) name_next(seq, blocks);
+    held_ += blocks;
     pop(blocks);
   }
   /// Frees all blocks of a sequence that stores `tokens`. `resumable` (preemption) remembers them as its own,
@@ -99,7 +107,7 @@ class KvCache {
     const PrefixKeys* keys;
     std::size_t ids_per_unit, count;
     std::int64_t blocks_per_unit;
-    std::int64_t named_blocks;  ///< full ones of the prompt that the ids cover
+    std::int64_t named_blocks;  ///< full ones that the ids cover, of the prompt or with its answer
     std::uint64_t id(std::size_t i) const;
     std::int64_t end(std::size_t i) const;  ///< block after the unit's last full one
   };
@@ -144,6 +152,7 @@ class KvCache {
   int block_size_;
   bool caching_;
   std::int64_t total_, free_;
+  std::int64_t held_ = 0, evicted_ = 0;
   std::vector<Unit> units_;
   std::vector<std::int32_t> spare_;
   std::unordered_map<std::uint64_t, std::int32_t> by_id_;

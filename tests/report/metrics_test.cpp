@@ -184,6 +184,55 @@ TEST_CASE("is load weighted by time, idle time included?") {
   CHECK(s.gpu[0].idle_s == Approx(0.5));
 }
 
+// 1000 blocks of 16 tokens. For a second 400 are used, 500 set aside, 320 slots (20 blocks) of the used ones
+// empty, and somebody waits; then for a second nothing.
+TEST_CASE("is memory told apart into tokens, empty slots, what is set aside and what is out of reach?") {
+  MetricsOptions options;
+  options.kv_block_size = 16;
+  Metrics metrics(options);
+  metrics.on_arrival(request(0, ms(0)), {});
+  const std::vector<ChunkEvent> chunks;
+  auto step = mixed_step(ms(0), ms(1000), 8, chunks);
+  step.load = {8, 1, 400, 1000, 500, 320};
+  metrics.on_mixed_step(step);
+  metrics.on_end(seconds(2));
+  const KvMemory m = metrics.summary().kv_memory;
+  CHECK(m.allocated == Approx(0.25));
+  CHECK(m.peak == Approx(0.5));
+  CHECK(m.stored == Approx(0.19));
+  CHECK(m.unfilled == Approx(0.01));
+  CHECK(m.set_aside == Approx(0.05));
+  CHECK(m.free_while_waiting == Approx(0.25));
+  CHECK(m.internal_waste() == Approx(0.06 / 0.25));
+}
+
+// Over 64 steps of 8 sequences each passes through all 16 places of its last block four times.
+TEST_CASE("is the waste of a long run that of whole blocks, whatever its first step's was?") {
+  Metrics metrics;
+  metrics.on_arrival(request(0, ms(0)), {});
+  auto run = decode_run(ms(0), ms(10), Ps(0), 64, 8);
+  run.load.kv_blocks_used = 500, run.load.kv_tokens_unfilled = 3;
+  metrics.on_decode_run(run);
+  metrics.on_end(ms(640));
+  CHECK(metrics.summary().kv_memory.unfilled == Approx(8 * 7.5 / 16 / 1000));
+}
+
+TEST_CASE("are hits counted by tokens, by requests, and by later turns of sessions?") {
+  Metrics metrics;
+  for (int i = 0; i < 4; ++i) {
+    metrics.on_arrival(request(i, ms(0)), {});
+    auto r = record(i, ms(0), ms(0), ms(5), ms(5), 3);  // prompts of 100 tokens
+    r.turn = i / 2, r.cached_tokens = i == 0 ? 0 : 20 * i;
+    metrics.on_request_done(r);
+  }
+  metrics.on_end(ms(20));
+  const auto s = metrics.summary();
+  CHECK(s.prefix_hit_rate() == Approx(0.3));
+  CHECK(s.request_hit_rate() == Approx(0.75));
+  CHECK(s.later_turns.requests == 2);
+  CHECK(s.later_turns.hit_rate() == Approx(0.5));
+}
+
 TEST_CASE("is goodput counted per request and attainment over failures too?") {
   MetricsOptions options;
   options.slo = parse_slo("ttft<=50ms@p50,tpot<=20ms,attainment>=0.6");

@@ -144,6 +144,19 @@ TEST_CASE("is the saturation estimate near the rate a saturated server reaches?"
   }
 }
 
+// By three ways: the longest sequence, what each will take, the class of its length.
+TEST_CASE("does the saturation estimate know of memory that is set aside and not used?") {
+  for (const char* engine : {"orca", "trtllm", "s3"}) {
+    INFO(engine);
+    const auto r = run_scenario(
+        small({with("engine", engine), with("random_input_len", "512"), with("random_output_len", "512"),
+               with("num_prompts", "2000"), with("max_num_seqs", "512"), with("max_model_len", "8192"),
+               with("num_gpu_blocks_override", "12000")}));
+    REQUIRE(r.saturation_rps.has_value());
+    CHECK(*r.saturation_rps == Approx(r.summary.request_throughput).epsilon(0.15));
+  }
+}
+
 TEST_CASE("do equal scenarios give equal numbers, and does a seed change them?") {
   const auto run = [](const std::string& seed) {
     return to_json(run_scenario(
