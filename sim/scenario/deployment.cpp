@@ -204,8 +204,10 @@ Image image_of(const WorkloadSpec& workload) {
 
 }  // namespace
 
-WorkloadSpec workload_for(const Scenario& scenario, const ModelSpec& model) {
+WorkloadSpec workload_for(const Scenario& scenario, const Deployment& deployment) {
+  const ModelSpec& model = deployment.model;
   WorkloadSpec workload = scenario.workload;
+  if (workload.sessions.block_tokens == 0) workload.sessions.block_tokens = deployment.kv.block_size;
   if (workload.images_per_request == 0) return workload;
   if (!model.encoder) {
     throw ConfigError(fmt::format("images-per-request: {} has no encoder of images (found {})", model.name,
@@ -261,6 +263,7 @@ Deployment deploy(const Scenario& s) {
                              s.vtc_answer_weight,
                              s.deadlines_s,
                              s.seed};
+  replica.scheduler.length_buckets = s.length_buckets;
   replica.kv = d.engine.kv_config(d.settings, d.kv);
   replica.front_end = d.engine.front_end();
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,

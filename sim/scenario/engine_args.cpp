@@ -115,7 +115,7 @@ constexpr EngineArg kArgs[] = {
     {"sglang", "enable-dp-attention", "", modelled, false, "enable_dp_attention", ""},
     {"sglang", "max-total-tokens", "", not_modelled, true, "", ""},
     {"sglang", "max-prefill-tokens", "", not_modelled, true, "", ""},
-    {"sglang", "schedule-policy", "", not_modelled, true, "", ""},
+    {"sglang", "schedule-policy", "", modelled, true, "scheduling_policy", ""},
     {"sglang", "schedule-conservativeness", "", not_modelled, true, "", ""},
     {"sglang", "num-continuous-decode-steps", "", not_modelled, true, "", ""},
     {"sglang", "attention-backend", "", not_modelled, true, "", ""},

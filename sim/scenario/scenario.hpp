@@ -58,7 +58,8 @@ struct Scenario {
   std::optional<std::int64_t> long_prefill_token_threshold;
   std::optional<bool> scheduler_reserve_full_isl;
   std::optional<std::string> scheduling_policy;
-  double length_prediction_error = 0;  ///< of scheduling_policy sjf
+  double length_prediction_error = 0;  ///< of scheduling_policy sjf and of scheduler s3
+  std::int32_t length_buckets = 10;    ///< of s3
   std::vector<double> deadlines_s;     ///< of edf, by priority
   double vtc_prompt_weight = 1, vtc_answer_weight = 2;
   std::optional<bool> async_scheduling;

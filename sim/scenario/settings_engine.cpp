@@ -115,11 +115,13 @@ void add_engine_settings(std::vector<Setting>& out) {
       ORRERY_MEMBER(long_prefill_token_threshold));
   add("scheduler_reserve_full_isl", "", "admit a prompt only if all of it fits the free KV blocks",
       ORRERY_MEMBER(scheduler_reserve_full_isl));
-  add("scheduling_policy", "edf|fcfs|priority|sjf|vtc", "order of the waiting queue (orrery list queues)",
-      ORRERY_MEMBER(scheduling_policy));
+  add("scheduling_policy", "dfs-weight|edf|fcfs|lpm|priority|sjf|vtc",
+      "order of the waiting queue (orrery list queues)", ORRERY_MEMBER(scheduling_policy));
   restrict_words(out);
-  add("length_prediction_error", "X", "sjf: standard deviation of ln(predicted / true answer); 0 = known",
+  add("length_prediction_error", "X", "sjf, s3: standard deviation of ln(predicted / true answer); 0 = known",
       ORRERY_MEMBER(length_prediction_error), ValueRange{0, 10});
+  add("length_buckets", "N", "s3: classes that answer lengths up to max_model_len are predicted in",
+      ORRERY_MEMBER(length_buckets), ValueRange{1, 1e6});
   out.push_back({"deadlines", "engine_args", "engine", "", "TIME,TIME,...",
                  "edf: wait for a first token that each priority is due, from 0 on", set_deadlines,
                  [](const Scenario& s) { return s.deadlines_s.empty() ? Json() : Json(s.deadlines_s); }});

@@ -30,6 +30,7 @@ struct SchedulerConfig {
   std::uint64_t seed = 0;        ///< of a sampled decoder's draws
   bool hands_over = false;       ///< computes prompts only: their KV blocks stay until release_held()
   double new_token_ratio = 0.0;  ///< SGLang: share of the remaining output reserved at admission
+  int length_buckets = 10;       ///< s3: equal classes of answer lengths up to max_model_len
 };
 
 /// KV block pool of one engine core.

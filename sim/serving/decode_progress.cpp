@@ -8,7 +8,7 @@ namespace orrery {
 void Scheduler::join_decodes(SeqIndex index) {
   Sequence& seq = sequence(index);
   seq.generated = seq.target - seq.request.prompt_tokens + 1;  // the token this chunk yields
-  const Tokens remaining = seq.request.output_tokens - seq.generated;
+  const Tokens remaining = std::min<Tokens>(seq.request.output_tokens, allotted(seq)) - seq.generated;
   if (remaining == 0) return;
   seq.state = Sequence::State::decoding;
   seq.lane = static_cast<std::int16_t>(lane_);
@@ -23,6 +23,7 @@ void Scheduler::finish_sequence(SeqIndex index, BatchPlan& plan) {
   Sequence& seq = sequence(index);
   seq.state = Sequence::State::draining;
   seq.generated = seq.request.output_tokens;
+  parked_tokens_ += seq.computed;
   unlink(index);
   plan.finishing.push_back(index);
 }
@@ -37,6 +38,10 @@ void Scheduler::finish(BatchPlan& plan) {
     kv_.drop(sequence(chunk.seq), chunk.tokens.past, sequence(chunk.seq).computed);
   for (SeqIndex i = pool().pop_finished(sequences_); i != kNoSeq; i = pool().pop_finished(sequences_)) {
     Sequence& seq = sequence(i);
+    if (stored_tokens(seq) < wanted(seq)) {
+      overrun_.push_back(i);
+      continue;
+    }
     seq.computed = stored_tokens(seq);
     plan.decode_tokens -= seq.computed - wanted(seq);
     pool().leave(seq.target, seq.joined);

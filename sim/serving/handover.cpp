@@ -28,6 +28,7 @@ bool Scheduler::reserve_first(BatchPlan& plan) {
     return false;
   }
   waiting_.pop_front();
+  brought_from_ = 0;
   queue_->admitted(sequence(index));
   kv_.admit(seq, hit, seq.target);
   take_ahead(seq);
@@ -35,6 +36,7 @@ bool Scheduler::reserve_first(BatchPlan& plan) {
   seq.cached_tokens = hit.tokens;
   seq.computed = seq.target - 1;
   ++in_transfer_;
+  parked_tokens_ += seq.target;
   plan.reserved.push_back(index);
   return true;
 }
@@ -62,6 +64,7 @@ Tokens Scheduler::plan_received(BatchPlan& plan, Tokens budget) {
     const SeqIndex index = received_.front();
     Sequence& seq = sequence(index);
     received_.pop_front();
+    parked_tokens_ -= seq.target;
     seq.state = Sequence::State::prefilling;
     commit(seq, 1);
     link(index);
@@ -76,6 +79,7 @@ Tokens Scheduler::plan_received(BatchPlan& plan, Tokens budget) {
 
 void Scheduler::release_held(SeqIndex index) {
   Sequence& seq = sequence(index);
+  parked_tokens_ -= seq.computed;
   give_back_ahead(seq, seq.computed);
   kv_.release(seq, seq.computed, false);
   --in_transfer_;

@@ -10,12 +10,15 @@
 
 namespace orrery {
 
+class KvCache;
+
 /// Who is served next.
 struct QueueParams {
-  std::string policy = "fcfs";         ///< Registry<QueuePolicies>: fcfs, priority, sjf, edf, vtc
-  double length_prediction_error = 0;  ///< sjf: standard deviation of ln(predicted / true); 0 = an oracle
-  double prompt_weight = 1;            ///< vtc: of a prompt token, ...
-  double answer_weight = 2;            ///< ... and of an answer's
+  std::string policy = "fcfs";  ///< Registry<QueuePolicies>: fcfs, priority, sjf, edf, vtc, lpm
+  /// Of predicted answer lengths: standard deviation of ln(predicted / true); 0 = an oracle.
+  double length_prediction_error = 0;
+  double prompt_weight = 1;  ///< vtc: of a prompt token, ...
+  double answer_weight = 2;  ///< ... and of an answer's
   /// edf: by when after its arrival the first token of a request of priority 0, 1, ... is due, in seconds.
   std::vector<double> deadlines_s;
   std::uint64_t seed = 0;  ///< of predictions
@@ -29,7 +32,7 @@ struct QueueParams {
 };
 
 /// The order in which waiting requests are admitted, and in which running ones give way when blocks run out.
-/// Asked about sequences alone: no clock, no cache.
+/// Asked about sequences, by what the KV cache has of them if the policy was made to look: no clock.
 class QueuePolicy {
  public:
   virtual ~QueuePolicy() = default;
@@ -40,6 +43,10 @@ class QueuePolicy {
   virtual bool first_come() const { return false; }
   /// The order of those who wait changes while others are served, so that each decision looks anew.
   virtual bool changes() const { return false; }
+  /// One whose order changes: the present decision takes those who wait as they came.
+  virtual bool as_they_came() const { return false; }
+  /// before() also says who of those running gives way; else it is the one admitted last.
+  virtual bool ranks_running() const { return !first_come(); }
 
   // What policies whose order changes are told. Of a run of steps they hear at its end, of who came meanwhile
   // before that: what depends on both must wait for the decision.
@@ -60,14 +67,17 @@ inline bool arrived_before(const Request& a, const Request& b) {
   return a.arrival != b.arrival ? a.arrival < b.arrival : a.id < b.id;
 }
 
+/// The length of a request's answer as predicted, with the policy's error drawn once for each request.
+double predicted_output(const Request& request, const QueueParams& params);
+
 struct QueuePolicies {
   static constexpr const char* kind = "scheduling_policy";
-  using Factory = std::unique_ptr<QueuePolicy> (*)(const QueueParams&);
+  using Factory = std::unique_ptr<QueuePolicy> (*)(const QueueParams&, const KvCache&);
 };
 
 /// Errors: ConfigError for an unknown policy, or one that lacks a setting.
-inline std::unique_ptr<QueuePolicy> make_queue_policy(const QueueParams& params) {
-  return Registry<QueuePolicies>::find(params.policy).make(params);
+inline std::unique_ptr<QueuePolicy> make_queue_policy(const QueueParams& params, const KvCache& kv) {
+  return Registry<QueuePolicies>::find(params.policy).make(params, kv);
 }
 
 }  // namespace orrery

@@ -17,12 +17,12 @@ class Preallocating : public Scheduler {
   /// Errors: ConfigError when not even one such sequence fits.
   Preallocating(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps);
 
-  /// Blocks set aside for those running, filled or not.
-  std::int64_t reserved_blocks() const { return running() * blocks_each_; }
+  bool reserves() const override { return true; }
 
  protected:
+  std::int64_t commitment(const Sequence& /*seq*/) const override { return blocks_each_; }
   bool may_admit(const Sequence& /*seq*/) const override {
-    return reserved_blocks() + blocks_each_ <= kv_.total_blocks();
+    return committed_blocks() + blocks_each_ <= kv_.total_blocks();
   }
 
  private:

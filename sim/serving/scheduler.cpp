@@ -19,7 +19,7 @@ Tokens slots_ahead(const Decoder& decoder) {
 Scheduler::Scheduler(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps)
     : config_(std::move(config)),
       kv_(kv),
-      queue_(make_queue_policy(config_.queue)),
+      queue_(make_queue_policy(config_.queue, kv_)),
       ahead_(slots_ahead(config_.decoder)),
       pools_(static_cast<std::size_t>(config_.lanes),
              DecodePool(kv_.groups(), std::move(caps), config_.decoder.pace(), ahead_)),
@@ -34,6 +34,20 @@ Tokens Scheduler::stored_tokens(const Sequence& seq) const {
 
 std::int64_t Scheduler::max_blocks(const Sequence& seq) const {
   return most_blocks(Tokens{seq.request.prompt_tokens} + seq.request.output_tokens - 1);
+}
+
+Tokens Scheduler::unfilled_tokens() const {
+  if (!kv_.groups().plain()) return 0;
+  Tokens stored = parked_tokens_;
+  for (const DecodePool& lane : pools_) stored += lane.set().context - lane.size();
+  for (const SeqIndex i : partial_) stored += sequence(i).computed;
+  return kv_.held_blocks() * kv_.block_size() - stored;
+}
+
+std::int64_t Scheduler::reserved_blocks(const Request& request) const {
+  Sequence seq;
+  seq.request = request;
+  return reserves() ? commitment(seq) : 0;
 }
 
 Tokens Scheduler::tokens_to_come() const {
@@ -113,12 +127,14 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     const bool last = hit.tokens + tokens == seq.target;
     const std::int64_t blocks =
         config_.reserve_full_isl ? whole() : kv_.groups().needed(hit.tokens, hit.tokens + tokens);
-    if (!fits(blocks + (last ? blocks_ahead(seq.target) : 0)) || !may_admit(seq)) {
-      enough_blocks_ = enough_blocks(seq, hit.tokens, blocks);
+    const bool room = fits(blocks + (last ? blocks_ahead(seq.target) : 0));
+    if (!room || !may_admit(seq)) {
+      if (!room || !reserves()) enough_blocks_ = enough_blocks(seq, hit.tokens, blocks);
       break;
     }
 
     waiting_.pop_front();
+    brought_from_ = 0;
     queue_->admitted(seq);
     kv_.admit(seq, hit, hit.tokens + tokens);
     if (seq.preemptions == 0) seq.cached_tokens = hit.tokens;
@@ -137,6 +153,7 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     plan.prefill_tokens += tokens;
     budget -= tokens;
   }
+  if (brought_from_ > 0) put_back_first();
 }
 
 void Scheduler::plan_mixed(BatchPlan& plan) {
@@ -175,7 +192,7 @@ void Scheduler::schedule(BatchPlan& plan) {
 std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (latest.decode.seqs == 0 || !latest.chunks.empty() || !latest.finishing.empty() || !partial_.empty())
     return 0;
-  if (!received_.empty()) return 0;
+  if (!received_.empty() || !overrun_.empty()) return 0;
   if (pool().set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
@@ -207,6 +224,7 @@ void Scheduler::complete(const BatchPlan& plan) {
       ++in_transfer_;
       continue;
     }
+    parked_tokens_ -= seq.computed;
     give_back_ahead(seq, seq.computed);
     kv_.release(seq, seq.computed, false);
   }

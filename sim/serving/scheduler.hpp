@@ -71,6 +71,15 @@ class Scheduler {
   Sequence& sequence(SeqIndex index) { return sequences_[static_cast<std::size_t>(index)]; }
   const Sequence& sequence(SeqIndex index) const { return sequences_[static_cast<std::size_t>(index)]; }
   const KvCache& kv() const { return kv_; }
+  /// Slots for tokens in the blocks that sequences hold, with no token in them as of the plan made last. 0
+  /// where groups of layers keep different things.
+  Tokens unfilled_tokens() const;
+  /// Whether blocks are set aside at admission for tokens still to come.
+  virtual bool reserves() const { return false; }
+  /// Blocks set aside for those running, filled or not; 0 of a policy that reserves none.
+  std::int64_t reserved_blocks() const { return reserves() ? committed_blocks_ : 0; }
+  /// The same of one request by itself.
+  std::int64_t reserved_blocks(const Request& request) const;
   const SchedulerConfig& config() const { return config_; }
   /// Whether an arrival may be served before others who wait.
   bool reorders() const { return !queue_->first_come(); }
@@ -85,6 +94,10 @@ class Scheduler {
   virtual bool blocked_stays_blocked() const { return true; }
   /// A policy's own condition for admitting `seq` now.
   virtual bool may_admit(const Sequence& /*seq*/) const { return true; }
+  /// Blocks that an admitted sequence is counted with in committed_blocks(); the same until it leaves.
+  virtual std::int64_t commitment(const Sequence& seq) const { return max_blocks(seq); }
+  /// Tokens of its answer that a sequence may write before it must give way (give_way_overrun()).
+  virtual Tokens allotted(const Sequence& seq) const { return seq.request.output_tokens; }
 
   /// Decodes, then prompts begun, then (unless somebody was preempted) waiting ones, all in one token budget.
   void plan_mixed(BatchPlan& plan);
@@ -96,9 +109,18 @@ class Scheduler {
   /// Admits waiting requests while budget, slots and blocks allow.
   void plan_admissions(BatchPlan& plan, Tokens budget);
 
+  /// Preempts those that have written all they were allotted and are not done.
+  void give_way_overrun(BatchPlan& plan);
+  /// Calls f(sequence, tokens stored) for everyone running, in order of admission.
+  template <class F>
+  void for_each_running(F&& f) const {
+    for (SeqIndex i = first_; i != kNoSeq; i = sequence(i).after) f(sequence(i), stored_tokens(sequence(i)));
+  }
+
   /// Tokens that the admitted sequences may still add to the KV cache if each runs to its full output.
   Tokens tokens_to_come() const;
-  /// Blocks that the admitted sequences take at most, all run to their full output.
+  /// What the admitted sequences are committed to in all: the blocks they take at most, all run to their full
+  /// output, unless commitment() says otherwise.
   std::int64_t committed_blocks() const { return committed_blocks_; }
   std::int64_t max_blocks(const Sequence& seq) const;
   /// The most KV blocks a sequence holds on its way to `tokens` tokens.
@@ -136,6 +158,7 @@ class Scheduler {
   void unlink(SeqIndex index);
   void wait(SeqIndex index, bool front);
   void bring_first();
+  void put_back_first();
   Tokens stored_tokens(const Sequence& seq) const;
 
   Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace
@@ -162,15 +185,18 @@ class Scheduler {
   std::vector<Sequence> sequences_;
   std::vector<SeqIndex> spare_;
   std::deque<SeqIndex> waiting_;
-  std::vector<SeqIndex> partial_;  ///< running, prompt not yet computed, in order of admission
-  std::deque<SeqIndex> received_;  ///< their KV has come; in that order
+  std::ptrdiff_t brought_from_ = 0;  ///< where bring_first() found the first who waits
+  std::vector<SeqIndex> partial_;    ///< running, prompt not yet computed, in order of admission
+  std::deque<SeqIndex> received_;    ///< their KV has come; in that order
   std::int64_t in_transfer_ = 0;
   SeqIndex first_ = kNoSeq, last_ = kNoSeq;
-  std::int64_t running_ = 0;  ///< the finishing included until they are completed
+  std::vector<SeqIndex> overrun_;  ///< have written what they were allotted, still in a decode set
+  std::int64_t running_ = 0;       ///< the finishing included until they are completed
   std::int64_t committed_blocks_ = 0;
   std::int64_t enough_blocks_ = kPlenty;  ///< with fewer free than that, who was not admitted for want of
                                           ///< blocks cannot be either; kPlenty = blocks were not the reason
   Tokens committed_tokens_ = 0;           ///< prompt and output of the admitted, summed
+  Tokens parked_tokens_ = 0;  ///< stored by those that hold blocks and are neither prefilling nor decoding
 };
 
 struct Schedulers {

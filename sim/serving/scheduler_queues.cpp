@@ -45,7 +45,7 @@ SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal)
 void Scheduler::wait(SeqIndex index, bool front) {
   sequence(index).state = Sequence::State::waiting;
   queue_->waits(sequence(index));
-  if (queue_->first_come() && front) {
+  if (front && (queue_->first_come() || queue_->changes())) {
     waiting_.push_front(index);
   } else if (queue_->first_come() || queue_->changes()) {
     waiting_.push_back(index);  // bring_first() finds who is next when it matters
@@ -55,12 +55,19 @@ void Scheduler::wait(SeqIndex index, bool front) {
   }
 }
 
-/// Where the order changes while others are served, who is next is looked for anew.
+/// Where the order changes while others are served, who is next is looked for anew. Who is brought to the
+/// front and not admitted goes back, so that the others stay as they came.
 void Scheduler::bring_first() {
-  if (!queue_->changes()) return;
+  if (!queue_->changes() || queue_->as_they_came()) return;
   const auto before = [&](SeqIndex a, SeqIndex b) { return queue_->before(sequence(a), sequence(b)); };
   const auto first = std::min_element(waiting_.begin(), waiting_.end(), before);
+  brought_from_ = first - waiting_.begin();
   std::rotate(waiting_.begin(), first, first + 1);
+}
+
+void Scheduler::put_back_first() {
+  std::rotate(waiting_.begin(), waiting_.begin() + 1, waiting_.begin() + brought_from_ + 1);
+  brought_from_ = 0;
 }
 
 void Scheduler::link(SeqIndex index) {
@@ -80,13 +87,13 @@ void Scheduler::unlink(SeqIndex index) {
 /// A sequence enters (1) or leaves (-1) the running set.
 void Scheduler::commit(const Sequence& seq, int sign) {
   running_ += sign;
-  committed_blocks_ += sign * max_blocks(seq);
+  committed_blocks_ += sign * commitment(seq);
   committed_tokens_ += sign * (Tokens{seq.request.prompt_tokens} + seq.request.output_tokens);
 }
 
 SeqIndex Scheduler::choose_victim() const {
   SeqIndex worst = last_;
-  for (SeqIndex i = last_; reorders() && i != kNoSeq; i = sequence(i).before) {
+  for (SeqIndex i = last_; queue_->ranks_running() && i != kNoSeq; i = sequence(i).before) {
     if (queue_->before(sequence(worst), sequence(i))) worst = i;
   }
   return worst;
@@ -108,14 +115,21 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
     partial_.erase(std::find(partial_.begin(), partial_.end(), victim));
   }
   ++seq.generation;
+  commit(seq, -1);
   ++seq.preemptions;
   give_back_ahead(seq, stored);
   kv_.release(seq, stored, true);
   seq.computed = 0;
-  commit(seq, -1);
   unlink(victim);
   wait(victim, true);
   plan.preempted.push_back(victim);
+}
+
+void Scheduler::give_way_overrun(BatchPlan& plan) {
+  for (const SeqIndex index : overrun_) {
+    if (sequence(index).state == Sequence::State::decoding) preempt(index, plan);
+  }
+  overrun_.clear();
 }
 
 void Scheduler::release_slot(SeqIndex index) {

@@ -13,8 +13,9 @@ namespace {
 /// simulator (memory outside the GPU).
 std::set<std::string> promised_rows() {
   const std::set<std::string> elsewhere{"SPA-21", "SPA-36", "SPA-39", "CMP-08"};
-  std::set<std::string> rows{"ENG-12", "DIF-03", "DIF-04", "SRV-15", "SRV-16", "SRV-17", "SRV-01",
-                             "SRV-03", "SRV-04", "SRV-07", "SRV-08", "SRV-10", "SRV-12"};
+  std::set<std::string> rows{"ENG-12", "DIF-03", "DIF-04", "SRV-15", "SRV-16", "SRV-17",
+                             "SRV-01", "SRV-02", "SRV-05", "SRV-06", "SRV-09", "SRV-03",
+                             "SRV-04", "SRV-07", "SRV-08", "SRV-10", "SRV-12"};
   const std::pair<const char*, int> groups[] = {{"BAS", 6},  {"LIN", 35}, {"SPA", 40}, {"EFA", 14},
                                                 {"MOE", 18}, {"HYB", 6},  {"MM", 4},   {"CMP", 22}};
   for (const auto& [group, last] : groups) {

@@ -51,6 +51,8 @@ TEST_CASE("which engine and version does a name mean?") {
   CHECK(load_engine("trtllm").scheduler == "trtllm");
   CHECK(load_engine("hf-static").scheduler == "static");
   CHECK(load_engine("vllm@0.6").scheduler == "vllm-v0");
+  CHECK(load_engine("s3").scheduler == "s3");
+  CHECK(load_engine("lightllm").scheduler == "lightllm");
 }
 
 TEST_CASE("is an unknown engine or version answered with the known ones?") {
@@ -80,6 +82,7 @@ TEST_CASE("does vLLM give an A100 with 80 GB the small defaults?") {
   CHECK(a100.max_num_batched_tokens == 2048);
   CHECK(vllm.settings_for(load_device("l40s")).max_num_batched_tokens == 2048);
   CHECK(vllm.settings_for(load_device("mi300x")).max_num_seqs == 1024);
+  CHECK(load_engine("sglang").settings_for(load_device("h100")).scheduling_policy == "lpm");
 }
 
 TEST_CASE("is the boundary of a device class at least, not more than?") {

@@ -31,7 +31,7 @@ class EarliestDeadline final : public QueuePolicy {
 
 const Registration<QueuePolicies> edf{
     "edf", "earliest deadline first: arrival and what its priority class may wait (deadlines)",
-    [](const QueueParams& c) -> std::unique_ptr<QueuePolicy> {
+    [](const QueueParams& c, const KvCache&) -> std::unique_ptr<QueuePolicy> {
       return std::make_unique<EarliestDeadline>(c);
     }};
 

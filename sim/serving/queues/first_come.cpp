@@ -22,10 +22,14 @@ class Priority final : public QueuePolicy {
 
 const Registration<QueuePolicies> fcfs{
     "fcfs", "first come, first served",
-    [](const QueueParams&) -> std::unique_ptr<QueuePolicy> { return std::make_unique<FirstCome>(); }};
+    [](const QueueParams&, const KvCache&) -> std::unique_ptr<QueuePolicy> {
+      return std::make_unique<FirstCome>();
+    }};
 const Registration<QueuePolicies> priority{
     "priority", "a lower priority number first",
-    [](const QueueParams&) -> std::unique_ptr<QueuePolicy> { return std::make_unique<Priority>(); }};
+    [](const QueueParams&, const KvCache&) -> std::unique_ptr<QueuePolicy> {
+      return std::make_unique<Priority>();
+    }};
 
 }  // namespace
 }  // namespace orrery

@@ -80,7 +80,9 @@ class VirtualTokens final : public QueuePolicy {
 
 const Registration<QueuePolicies> vtc{
     "vtc", "fair among clients: the one that was served least next (virtual token counters)",
-    [](const QueueParams& c) -> std::unique_ptr<QueuePolicy> { return std::make_unique<VirtualTokens>(c); }};
+    [](const QueueParams& c, const KvCache&) -> std::unique_ptr<QueuePolicy> {
+      return std::make_unique<VirtualTokens>(c);
+    }};
 
 }  // namespace
 }  // namespace orrery

@@ -9,6 +9,7 @@ namespace {
 class Trtllm final : public Scheduler {
  public:
   using Scheduler::Scheduler;
+  bool reserves() const override { return true; }
 
  private:
   void decide(BatchPlan& plan) override { plan_mixed(plan); }
