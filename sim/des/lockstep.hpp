@@ -22,6 +22,8 @@ class LockstepReplica final : public Replica {
   void expect(const Request& request, Ps now) override;
   void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
   void release(const SequenceHandle& sequence, Ps now) override;
+  void evacuate(Ps now, std::vector<Evacuated>& out) override;
+  void resume(const Evacuated& begun, Ps now) override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
   std::int64_t kv_blocks_free() const override;
@@ -29,6 +31,7 @@ class LockstepReplica final : public Replica {
   Ps busy() const override { return busy_; }
 
  private:
+  void settle(Ps now);
   void begin(Ps now);
   void look_again(Ps now);
   void decide_run(Ps now);

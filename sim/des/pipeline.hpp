@@ -20,6 +20,8 @@ class PipelineReplica final : public Replica {
 
   void enqueue(const Request& request, Ps now) override;
   Ps next_event() const override;
+  void evacuate(Ps now, std::vector<Evacuated>& out) override;
+  void resume(const Evacuated& begun, Ps now) override;
   void on_event(Ps now) override;
   std::int64_t kv_blocks_free() const override { return core_.kv().free_blocks(); }
   Tokens cached_tokens(const Request& request) const override { return core_.kv().cached_tokens(request); }
@@ -36,6 +38,7 @@ class PipelineReplica final : public Replica {
   void begin(Ps now);
   void launch(Ps now);
   void settle(Flight& flight);
+  void look_again(Ps now);
 
   const CoreId where_;
   const CoreContext context_;

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "des/simulation.hpp"
 #include "events/observer.hpp"
@@ -54,6 +55,13 @@ class Replica {
   virtual void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now);
   /// What on_prefilled() told of has been sent.
   virtual void release(const SequenceHandle& sequence, Ps now);
+
+  /// Stops at `now`, and is of no use afterwards: the steps that are over count, the one in flight is lost.
+  /// All requests come out, to go on elsewhere; not those of replicas that hand prompts over.
+  virtual void evacuate(Ps now, std::vector<Evacuated>& out) = 0;
+  /// A request that another replica has begun goes on here: what was delivered of it is computed again with
+  /// its prompt.
+  virtual void resume(const Evacuated& begun, Ps now) = 0;
 
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores
   /// Tokens of `request` that the cache of the engine core it would go to holds.
