@@ -1,0 +1,190 @@
+// Replicas that fail, drain and come back. Expected times are sums of the pricer's steps, written out here.
+#include <map>
+
+#include <catch2/catch.hpp>
+
+#include "support/fake_engine.hpp"
+
+using namespace orrery;
+
+namespace {
+
+struct Rig {
+  std::shared_ptr<StepPricer> price;
+  ClusterConfig cluster;
+  test::Records told;
+
+  explicit Rig(int replicas, bool async = false) {
+    KernelPlan plan;
+    plan.async_scheduling = async;
+    price = test::pricer(load_model("llama-3.1-8b"), plan);
+    ReplicaConfig replica;
+    replica.scheduler.async_scheduling = async;
+    replica.kv = {5000, 16, false};
+    replica.pricer = price;
+    cluster.replicas.assign(static_cast<std::size_t>(replicas), replica);
+    cluster.fleet.emplace();
+  }
+  SimulationResult run(const std::vector<Request>& requests) {
+    test::ListSource source(requests);
+    Observer* observers[] = {&told};
+    return simulate(cluster, source, observers);
+  }
+  Ps prompt(Tokens tokens) {
+    const PrefillChunk chunk{tokens, 0};
+    return price->mixed({}, {&chunk, 1});
+  }
+  /// `steps` decode steps, the first of which reads `context` tokens.
+  Ps decode(Tokens context, Tokens steps) {
+    Ps sum{0};
+    for (Tokens i = 0; i < steps; ++i) {
+      DecodeSet set;
+      set.seqs = 1, set.context = context + i;
+      sum += price->decode(set).first;
+    }
+    return sum;
+  }
+  const RequestRecord& record(RequestId id) const {
+    for (const RequestRecord& r : told.all) {
+      if (r.id == id) return r;
+    }
+    FAIL("request " << id << " has not left");
+    return told.all.front();
+  }
+  Ps when(int replica, ReplicaState state) const {
+    Ps last = kNever;
+    for (const ReplicaChange& c : told.changes) {
+      if (c.replica == replica && c.state == state) last = c.time;
+    }
+    return last;
+  }
+};
+
+Request request(RequestId id, Ps arrival, std::int32_t prompt, std::int32_t output) {
+  Request r;
+  r.id = id, r.arrival = arrival, r.prompt_tokens = prompt, r.output_tokens = output;
+  return r;
+}
+
+}  // namespace
+
+TEST_CASE("does a request whose replica fails go on elsewhere behind what its client has?") {
+  for (const bool async : {false, true}) {
+    Rig rig(2, async);
+    const Ps half = rig.decode(1001, 20) + rig.decode(1021, 1) / 2;  // in the 21st step
+    const Ps dies = rig.prompt(1000) + half;
+    rig.cluster.fleet->outages = {{0, dies, ps_from_ms(1e6)}};
+    const SimulationResult result = rig.run({request(0, Ps(0), 1000, 100)});
+    REQUIRE(rig.told.retries.size() == 1);
+    CHECK(rig.told.retries[0].delivered == 21);
+    CHECK(rig.told.retries[0].discarded == 0);
+    const RequestRecord& r = rig.record(0);
+    CHECK(r.first_token == rig.prompt(1000));
+    CHECK(r.replica == 1);
+    CHECK(r.output_tokens == 100);
+    // The prompt and 21 tokens are computed again, which yields the 22nd; 78 are left.
+    CHECK(r.done == dies + rig.prompt(1021) + rig.decode(1022, 78));
+    CHECK(rig.told.tokens == 100);
+    CHECK(result.busy[0] == dies);
+    CHECK(result.busy[1] == r.done - dies);
+  }
+}
+
+TEST_CASE("does a request that starts again discard what was streamed, and see its first token later?") {
+  Rig rig(2);
+  const Ps dies = rig.prompt(1000) + rig.decode(1001, 20) + Ps(1);
+  rig.cluster.fleet->outages = {{0, dies, ps_from_ms(1e6)}};
+  rig.cluster.fleet->retry = RetryPolicy::restart;
+  rig.cluster.fleet->retry_delay = ps_from_ms(7);
+  rig.run({request(0, Ps(0), 1000, 100)});
+  REQUIRE(rig.told.retries.size() == 1);
+  CHECK(rig.told.retries[0].discarded == 21);
+  CHECK(rig.record(0).first_token == dies + ps_from_ms(7) + rig.prompt(1000));
+  CHECK(rig.record(0).done == rig.record(0).first_token + rig.decode(1001, 99));
+  CHECK(rig.told.tokens == 121);
+}
+
+TEST_CASE("do requests fail with their replica where nobody sends them again?") {
+  Rig rig(2);
+  rig.cluster.fleet->outages = {{0, rig.prompt(1000) + Ps(1), ps_from_ms(1e6)}};
+  rig.cluster.fleet->retry = RetryPolicy::none;
+  const auto result = rig.run({request(0, Ps(0), 1000, 100), request(1, Ps(0), 1000, 100)});
+  CHECK(result.failed == 1);
+  CHECK(result.completed == 1);
+  CHECK(rig.record(0).failure != nullptr);
+}
+
+TEST_CASE("do requests wait for the only replica to be repaired and started?") {
+  Rig rig(1);
+  const Ps dies = ps_from_ms(1), repair = ps_from_ms(500), boot = ps_from_ms(300);
+  rig.cluster.fleet->outages = {{0, dies, repair}};
+  rig.cluster.fleet->cold_start = {boot, ps_from_ms(200), 4e9, 1e10, ps_from_ms(100)};
+  const Ps back = dies + repair + boot + ps_from_ms(200 + 400 + 100);
+  rig.run({request(0, Ps(0), 1000, 10), request(1, ps_from_ms(600), 500, 10)});
+  CHECK(rig.when(0, ReplicaState::starting) == dies + repair);
+  CHECK(rig.when(0, ReplicaState::up) == back);
+  const PrefillChunk both[] = {{1000, 0}, {500, 0}};
+  CHECK(rig.record(0).first_token == back + rig.price->mixed({}, both));
+  CHECK(rig.record(1).first_token == rig.record(0).first_token);
+  CHECK(rig.told.tokens == 20);
+}
+
+TEST_CASE("is a request that loses too many replicas given up?") {
+  Rig rig(1);
+  for (int i = 0; i < 5; ++i) rig.cluster.fleet->outages.push_back({0, ps_from_ms(1 + 10 * i), Ps(0)});
+  rig.cluster.fleet->max_retries = 2;
+  const auto result = rig.run({request(0, Ps(0), 4000, 10), request(1, ps_from_ms(100), 500, 10)});
+  CHECK(rig.told.retries.size() == 2);
+  CHECK(rig.record(0).failure != nullptr);
+  CHECK(rig.record(0).done == ps_from_ms(21));
+  CHECK(result.completed == 1);
+}
+
+TEST_CASE("does a replica that drains finish what it has, take no more, and then stop?") {
+  Rig rig(2);
+  rig.cluster.fleet->drains = {{0, ps_from_ms(2)}};
+  rig.cluster.replicas[0].front_end.out = rig.cluster.replicas[1].front_end.out = ps_from_ms(5);
+  std::vector<Request> requests;
+  for (int i = 0; i < 10; ++i) requests.push_back(request(i, ps_from_ms(10 * i), 500, 200));
+  rig.run(requests);
+  CHECK(rig.record(0).replica == 0);
+  CHECK(rig.told.retries.empty());
+  for (int i = 1; i < 10; ++i) CHECK(rig.record(i).replica == 1);
+  CHECK(rig.when(0, ReplicaState::draining) == ps_from_ms(2));
+  CHECK(rig.when(0, ReplicaState::down) == rig.record(0).done - ps_from_ms(5));
+}
+
+TEST_CASE("is an availability of MTBF / (MTBF + MTTR + start) what random failures leave?") {
+  Rig rig(4);
+  rig.cluster.fleet->mtbf_s = 20;
+  rig.cluster.fleet->mttr_s = 5;
+  rig.cluster.fleet->cold_start.boot = ps_from_ms(5000);
+  rig.cluster.fleet->max_retries = 1000;
+  std::vector<Request> requests;
+  for (int i = 0; i < 20000; ++i) requests.push_back(request(i, ps_from_ms(1000 * i), 10, 1));
+  rig.run(requests);
+  std::map<int, Ps> since;
+  Ps up{0};
+  for (const ReplicaChange& c : rig.told.changes) {
+    if (c.state == ReplicaState::up) since[c.replica] = c.time;
+    if (c.state == ReplicaState::down) up += c.time - since[c.replica], since.erase(c.replica);
+  }
+  const Ps end = rig.told.all.back().done;
+  for (const auto& [replica, start] : since) up += end - start;
+  const double share = to_seconds(up).value / to_seconds(end).value / 4;
+  CHECK(share == Approx(20.0 / 30).epsilon(0.03));
+}
+
+TEST_CASE("is a failure or a drain of a replica that is not there refused in one sentence?") {
+  Rig outage(2), drain(2);
+  outage.cluster.fleet->outages = {{2, Ps(0), Ps(0)}};
+  drain.cluster.fleet->drains = {{-1, Ps(0)}};
+  CHECK_THROWS_WITH(outage.run({}), "a failure names replica 2, and there are 2, numbered from 0");
+  CHECK_THROWS_AS(drain.run({}), ConfigError);
+}
+
+TEST_CASE("does a run end in a sentence when nobody comes back for the requests that wait?") {
+  Rig rig(1);
+  rig.cluster.fleet->drains = {{0, Ps(0)}};
+  CHECK_THROWS_AS(rig.run({request(0, ps_from_ms(5), 10, 10)}), ConfigError);
+}
