@@ -24,7 +24,8 @@ Fleet::Fleet(const FleetConfig& config, std::uint64_t seed, const CoreContext& c
       context_(context),
       cluster_(cluster),
       states_(static_cast<std::size_t>(cluster.replicas())),
-      lives_(states_.size()) {
+      lives_(states_.size()),
+      repaired_(states_.size()) {
   for (const Outage& outage : config.outages) check_replica(outage.replica, cluster.replicas(), "a failure");
   for (const Drain& drain : config.drains) check_replica(drain.replica, cluster.replicas(), "a drain");
   for (int r = 0; r < cluster.replicas(); ++r) {
@@ -33,8 +34,9 @@ Fleet::Fleet(const FleetConfig& config, std::uint64_t seed, const CoreContext& c
                         "expected acceptance instead of sampled", ExitCode::usage);
     }
     failures_.emplace_back(seed, "failures/replica " + std::to_string(r));
-    enter(r, ReplicaState::up, Ps(0));
-    await_failure(r, Ps(0));
+    const bool there = config.initial == 0 || r < config.initial;
+    enter(r, there ? ReplicaState::up : ReplicaState::down, Ps(0));
+    if (there) await_failure(r, Ps(0));
   }
   for (const Outage& o : config.outages) {
     cluster.at(o.start, [this, o](Ps now) { fail(o.replica, o.repair, now); });
@@ -42,6 +44,22 @@ Fleet::Fleet(const FleetConfig& config, std::uint64_t seed, const CoreContext& c
   for (const Drain& d : config.drains) {
     cluster.at(d.start, [this, d](Ps now) { drain(d.replica, now); });
   }
+  if (config.autoscale) {
+    autoscaler_.emplace(*config.autoscale);
+    cluster.at(config.autoscale->interval, [this](Ps now) { look(now); });
+  }
+}
+
+bool Fleet::admits(const Request& request) {
+  ++seen_.arrivals;
+  if (!up_.empty()) return true;
+  held_.push_back({{request, 0, 0, {}, kNever}, true});
+  return false;
+}
+
+void Fleet::on_first_token(const Request& request, Ps now) {
+  ++seen_.first_tokens;
+  seen_.ttft_s += to_seconds(now - request.arrival).value;
 }
 
 void Fleet::enter(int replica, ReplicaState state, Ps now, bool failed) {
@@ -67,7 +85,7 @@ void Fleet::await_failure(int replica, Ps now) {
 void Fleet::fail(int replica, Ps repair, Ps now) {
   const ReplicaState before = state(replica);
   if (before == ReplicaState::down) return;
-  const std::int64_t life = ++lives_[static_cast<std::size_t>(replica)];
+  ++lives_[static_cast<std::size_t>(replica)];
   std::vector<Evacuated> lost;
   cluster_.replica(replica).evacuate(now, lost);
   if (state(replica) == ReplicaState::down) return;  // the last request of one that drained was just done
@@ -76,9 +94,8 @@ void Fleet::fail(int replica, Ps repair, Ps now) {
             [](const auto& a, const auto& b) { return arrived_before(a.request, b.request); });
   for (Evacuated& begun : lost) send_again(std::move(begun), replica, now);
   if (before == ReplicaState::draining) return;  // it was to stop anyway
-  cluster_.at(now + repair, [this, replica, life](Ps when) {
-    if (life == lives_[static_cast<std::size_t>(replica)]) start(replica, when);
-  });
+  repaired_[static_cast<std::size_t>(replica)] = true;
+  cluster_.at(now + repair, [this, replica](Ps when) { start(replica, when); });
 }
 
 void Fleet::send_again(Evacuated begun, int from, Ps now) {
@@ -128,6 +145,7 @@ void Fleet::place(const Held& held, Ps now) {
 
 void Fleet::start(int replica, Ps now) {
   const auto life = ++lives_[static_cast<std::size_t>(replica)];
+  repaired_[static_cast<std::size_t>(replica)] = false;
   cluster_.renew(replica);
   enter(replica, ReplicaState::starting, now);
   cluster_.at(now + config_.cold_start.boot + config_.cold_start.image, [this, replica, life](Ps when) {

@@ -1,17 +1,19 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
 #include "base/rng.hpp"
 #include "des/cluster.hpp"
 #include "des/fleet_config.hpp"
+#include "serving/autoscaler.hpp"
 
 namespace orrery {
 
-/// Replicas that come and go: failures and repairs, draining, cold starts. It says who takes requests, keeps
-/// them while nobody does, and sends those of a failed replica again.
+/// Replicas that come and go: failures and repairs, draining, autoscaling, cold starts. It says who takes
+/// requests, keeps them while nobody does, and sends those of a failed replica again.
 class Fleet {
  public:
   /// Errors: ConfigError for an outage or a drain of a replica that does not exist.
@@ -19,8 +21,10 @@ class Fleet {
 
   /// Replicas that take requests, ascending.
   const std::vector<int>& up() const { return up_; }
-  /// A request comes while nobody takes any.
-  void hold(const Request& request) { held_.push_back({{request, 0, 0, {}, kNever}, true}); }
+  /// A request comes. False when nobody takes any: it is kept here until somebody does.
+  bool admits(const Request& request);
+  /// Its first token has left a replica.
+  void on_first_token(const Request& request, Ps now);
   /// A request has left its replica, done or refused.
   void on_left(const RequestRecord& record);
   /// Requests wait, and nobody comes back to take them.
@@ -40,6 +44,10 @@ class Fleet {
   void ready(int replica, std::int64_t life, Ps now);
   void drain(int replica, Ps now);
   void stop_if_drained(int replica, Ps now);
+  void look(Ps now);
+  FleetLoad load() const;
+  void scale_up(Ps now);
+  void scale_down(Ps now);
   void await_failure(int replica, Ps now);
   void send_again(Evacuated begun, int from, Ps now);
   void give_up(const Evacuated& begun, int from, Ps now);
@@ -52,8 +60,16 @@ class Fleet {
   std::vector<std::int64_t>
       lives_;  ///< by replica, starts and ends of its lives: tells what belongs to which
   std::vector<int> up_;
-  std::vector<Rng> failures_;  ///< by replica
+  std::vector<bool> repaired_;  ///< by replica, comes back by itself
+  std::vector<Rng> failures_;   ///< by replica
   std::deque<Held> held_;
+  std::optional<Autoscaler> autoscaler_;
+  /// Since the autoscaler's last look.
+  struct Seen {
+    std::int64_t arrivals = 0, first_tokens = 0;
+    double ttft_s = 0;  ///< their sum
+  };
+  Seen seen_;
   std::unordered_map<RequestId, int> retries_;  ///< of those sent again and not done
 };
 

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/units.hpp"
+#include "serving/autoscaler.hpp"
 
 namespace orrery {
 
@@ -37,10 +39,12 @@ struct ColdStart {
 
 /// Replicas that come and go.
 struct FleetConfig {
+  int initial = 0;  ///< there from the beginning, the first ones; 0 = all
   std::vector<Outage> outages;
   double mtbf_s = 0;  ///< mean time between failures of a replica, exponential; 0 = none but `outages`
   double mttr_s = 0;  ///< mean time to repair it, exponential
   std::vector<Drain> drains;
+  std::optional<AutoscaleParams> autoscale;
   ColdStart cold_start;
   RetryPolicy retry = RetryPolicy::resume;
   int max_retries = 3;  ///< of a request; it fails with the next

@@ -167,6 +167,12 @@ AffinePrice LockstepReplica::slowest() {
   return {most.first, most.slope, steps};
 }
 
+std::int64_t LockstepReplica::waiting() const {
+  std::int64_t sum = 0;
+  for (const EngineCore& core : cores_) sum += core.waiting();
+  return sum;
+}
+
 std::int64_t LockstepReplica::kv_blocks_free() const {
   std::int64_t sum = 0;
   for (const EngineCore& core : cores_) sum += core.kv().free_blocks();

@@ -23,6 +23,7 @@ class PipelineReplica final : public Replica {
   void evacuate(Ps now, std::vector<Evacuated>& out) override;
   void resume(const Evacuated& begun, Ps now) override;
   void on_event(Ps now) override;
+  std::int64_t waiting() const override { return core_.waiting(); }
   std::int64_t kv_blocks_free() const override { return core_.kv().free_blocks(); }
   Tokens cached_tokens(const Request& request) const override { return core_.kv().cached_tokens(request); }
   /// On the mean of its stages.

@@ -23,7 +23,7 @@ class Simulation final : public RequestListener, public Cluster {
       : cluster_(cluster),
         source_(source),
         observers_(observers),
-        context_{cluster.stepwise, observers_, *this, result_},
+        context_{cluster.stepwise, watches_first_tokens(cluster), observers_, *this, result_},
         views_(cluster.replicas.size()) {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
     if (cluster.fabric) fabric_ = std::make_unique<Fabric>(*cluster.fabric->topology, cluster.fabric->flows);
@@ -78,6 +78,12 @@ class Simulation final : public RequestListener, public Cluster {
     bool operator>(const Transit& o) const { return time != o.time ? time > o.time : id > o.id; }
   };
 
+  static bool watches_first_tokens(const ClusterConfig& cluster) {
+    return cluster.fleet && cluster.fleet->autoscale &&
+           cluster.fleet->autoscale->signal == AutoscaleParams::Signal::ttft;
+  }
+  void on_first_token(const Request& request, Ps now) override { fleet_->on_first_token(request, now); }
+
   void start_fleet() {
     if (handovers_) {
       throw ConfigError("replicas that prefill for others do not come and go: it is not modelled",
@@ -130,7 +136,7 @@ class Simulation final : public RequestListener, public Cluster {
     spare_.push_back(transit.slot);
     const Tokens room = cluster_.replicas.front().scheduler.max_model_len - request.prompt_tokens;
     if (room > 0 && request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
-    if (fleet_ && fleet_->up().empty()) return fleet_->hold(request);
+    if (fleet_ && !fleet_->admits(request)) return;
     dispatch(std::move(request), transit.time);
   }
 

@@ -83,6 +83,7 @@ class Recorders {
       : metrics_(metrics_options(s, o, d)) {
     all_.push_back(&metrics_);
     if (d.cluster.handover) all_.push_back(&transfers_);
+    if (d.cluster.fleet) all_.push_back(&fleet_);
     if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
     if (o.progress) add(std::make_unique<Progress>(total));
     all_.insert(all_.end(), o.observers.begin(), o.observers.end());
@@ -91,6 +92,7 @@ class Recorders {
   std::span<Observer* const> all() const { return all_; }
   const Metrics& metrics() const { return metrics_; }
   const Transfers& transfers() const { return transfers_; }
+  const FleetLog& fleet() const { return fleet_; }
   std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
 
  private:
@@ -122,14 +124,23 @@ class Recorders {
 
   Metrics metrics_;
   Transfers transfers_;
+  FleetLog fleet_;
   Timeline* timeline_ = nullptr;
   std::vector<std::unique_ptr<Observer>> owned_;
   std::vector<Observer*> all_;
 };
 
+/// Replicas that come and go cost what they are there for.
+void bill(const FleetSummary& fleet, Summary& s) {
+  if (!s.info.usd_per_gpu_hour || s.total_output_tokens == 0) return;
+  const double gpu_hours = fleet.billed_s() * s.info.gpus_per_replica / 3600;
+  s.usd_per_million_output_tokens =
+      *s.info.usd_per_gpu_hour * gpu_hours / static_cast<double>(s.total_output_tokens) * 1e6;
+}
+
 /// Where the servers would saturate under the requests that were completed.
 std::optional<double> headroom(const Summary& s, const Deployment& d) {
-  if (s.completed == 0 || d.cluster.handover) return std::nullopt;
+  if (s.completed == 0 || d.cluster.handover || d.cluster.fleet) return std::nullopt;
   const auto n = static_cast<double>(s.completed);
   MeanRequest r;
   r.held_tokens = static_cast<double>(s.total_input_tokens) / n;
@@ -213,10 +224,14 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     const TimeShares shares = difference(account(d), before);
     r.draft_share = draft_share(shares);
     add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
-    if (options.resimulations > 0 && !r.simulation.interrupted && !cluster.handover) {
+    if (options.resimulations > 0 && !r.simulation.interrupted && !cluster.handover && !cluster.fleet) {
       resimulate_intervals(r, d, scenario, shares, options.resimulations);
     }
     r.saturation_rps = headroom(r.summary, d);
+  }
+  if (cluster.fleet) {
+    r.fleet = recorders.fleet().summary();
+    bill(*r.fleet, r.summary);
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   r.notes = source->notes();
@@ -239,6 +254,7 @@ OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
+  if (r.fleet) json["orrery"]["fleet"] = to_json(*r.fleet);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

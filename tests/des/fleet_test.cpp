@@ -188,3 +188,104 @@ TEST_CASE("does a run end in a sentence when nobody comes back for the requests 
   rig.cluster.fleet->drains = {{0, Ps(0)}};
   CHECK_THROWS_AS(rig.run({request(0, ps_from_ms(5), 10, 10)}), ConfigError);
 }
+
+namespace {
+
+AutoscaleParams autoscale(AutoscaleParams::Signal signal, double target, int max) {
+  AutoscaleParams p;
+  p.min = 1, p.max = max, p.signal = signal, p.target = target;
+  p.interval = ps_from_ms(1000), p.cooldown = ps_from_ms(10000);
+  return p;
+}
+
+/// Up replicas after each change of their number.
+std::vector<std::pair<Ps, int>> up_over_time(const test::Records& told) {
+  std::vector<std::pair<Ps, int>> out;
+  std::map<int, bool> up;
+  for (const ReplicaChange& c : told.changes) {
+    const bool is_up = c.state == ReplicaState::up;
+    if (up[c.replica] == is_up) continue;
+    up[c.replica] = is_up;
+    const int before = out.empty() ? 0 : out.back().second;
+    out.emplace_back(c.time, before + (is_up ? 1 : -1));
+  }
+  return out;
+}
+
+/// `rate` requests a second from `start` to `end`, as even as a clock.
+void add_load(std::vector<Request>& out, double rate, double start_s, double end_s, std::int32_t output) {
+  for (double t = start_s; t < end_s; t += 1 / rate)
+    out.push_back(request(static_cast<RequestId>(out.size()), to_ps(Seconds(t)), 200, output));
+}
+
+}  // namespace
+
+TEST_CASE("does an even load end in a number of replicas that stays?") {
+  Rig rig(8);
+  rig.cluster.fleet->initial = 1;
+  rig.cluster.fleet->autoscale = autoscale(AutoscaleParams::Signal::rps, 2, 8);
+  rig.cluster.fleet->cold_start.boot = ps_from_ms(2500);
+  std::vector<Request> requests;
+  add_load(requests, 9, 0, 200, 20);  // 4.5 replicas
+  rig.run(requests);
+  const auto up = up_over_time(rig.told);
+  CHECK(up.back().second == 5);
+  CHECK(up.back().first < ps_from_ms(5000));
+  CHECK(rig.told.all.size() == requests.size());
+}
+
+TEST_CASE("does relief from a step of load come one look and one cold start later, and leave after it?") {
+  for (const double cold_s : {1.0, 5.0}) {
+    Rig rig(2);
+    rig.cluster.fleet->initial = 1;
+    rig.cluster.fleet->autoscale = autoscale(AutoscaleParams::Signal::concurrency, 8, 2);
+    rig.cluster.fleet->cold_start.boot = to_ps(Seconds(cold_s));
+    std::vector<Request> requests;
+    add_load(requests, 2, 0, 10, 100);
+    add_load(requests, 20, 10.05, 40, 100);
+    add_load(requests, 2, 40, 80, 100);
+    rig.run(requests);
+    const auto up = up_over_time(rig.told);
+    REQUIRE(up.size() >= 4);  // the first two are those at the beginning
+    const Ps relief = up[1].first;
+    CHECK(up[1].second == 2);
+    const Ps asked = relief - to_ps(Seconds(cold_s));
+    CHECK(asked >= ps_from_ms(11000));
+    CHECK(asked <= ps_from_ms(13000));
+    CHECK(asked.value % ps_from_ms(1000).value == 0);
+    CHECK(up[2].second == 1);
+    CHECK(up[2].first >= ps_from_ms(40000));  // what is drained was not needed any more
+    for (const RequestRecord& r : rig.told.all) CHECK(r.failure == nullptr);
+  }
+}
+
+TEST_CASE("does nobody start or stop while the signal is at its target?") {
+  Rig rig(4);
+  rig.cluster.fleet->initial = 2;
+  rig.cluster.fleet->autoscale = autoscale(AutoscaleParams::Signal::rps, 5, 4);
+  rig.cluster.fleet->autoscale->min = 2;
+  std::vector<Request> requests;
+  add_load(requests, 10, 0, 60, 5);
+  rig.run(requests);
+  CHECK(rig.told.changes.size() == 4);
+}
+
+TEST_CASE("do waiting first tokens bring replicas, and is what starts not asked for again?") {
+  Rig rig(8);
+  rig.cluster.fleet->initial = 1;
+  rig.cluster.replicas.assign(8, [&] {
+    ReplicaConfig slow = rig.cluster.replicas.front();
+    slow.scheduler.max_num_seqs = 1;
+    return slow;
+  }());
+  rig.cluster.fleet->autoscale = autoscale(AutoscaleParams::Signal::ttft, 1, 8);
+  rig.cluster.fleet->cold_start.boot = ps_from_ms(3000);
+  std::vector<Request> requests;
+  add_load(requests, 4, 0, 60, 200);
+  rig.run(requests);
+  const auto up = up_over_time(rig.told);
+  int most = 0;
+  for (const auto& [when, count] : up) most = std::max(most, count);
+  CHECK(most > 2);
+  CHECK(rig.told.all.size() == requests.size());
+}
