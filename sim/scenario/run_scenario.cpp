@@ -111,6 +111,7 @@ class Recorders {
       TimeseriesOptions t;
       t.kv_block_size = d.kv.growing_block();
       t.engine_cores = d.cluster.replicas.front().engine_cores;
+      t.fleet = d.cluster.fleet.has_value();
       add(std::make_unique<TimeseriesCsv>(folder + "timeseries.csv", t));
     }
     if (o.timeline == TimelineDetail::off) return;
