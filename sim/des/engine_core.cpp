@@ -21,13 +21,6 @@ void StepRun::cut(Ps now) {
   steps = n;
 }
 
-bool StepRun::keep_whole(Ps now) {
-  if (now >= end()) return true;
-  cut(now);  // to the boundary behind it, or at it
-  if (end() > now) --steps;
-  return steps > 0;
-}
-
 EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, const CoreContext& context)
     : where_(where),
       front_end_(config.front_end),
@@ -50,29 +43,6 @@ EngineCore::Arrival EngineCore::expect(const Request& request, Ps now) {
   const bool was_empty = scheduler_->waiting() == 0;
   const SeqIndex index = scheduler_->add_computed(request, now, &refusal);
   return queued(request, index, was_empty, refusal, now);
-}
-
-EngineCore::Arrival EngineCore::resume(const Evacuated& begun, Ps now) {
-  const char* refusal = nullptr;
-  const bool was_empty = scheduler_->waiting() == 0;
-  const SeqIndex index = scheduler_->add_begun(begun, &refusal);
-  return queued(begun.request, index, was_empty, refusal, now);
-}
-
-void EngineCore::evacuate(std::vector<const BatchPlan*> lost, Ps now, std::vector<Evacuated>& out) {
-  if (!next_.empty() || !next_.preempted.empty()) lost.push_back(&next_);
-  std::vector<std::pair<SeqIndex, Evacuated>> found;
-  scheduler_->evacuate(lost, found);
-  for (auto& [index, e] : found) {
-    const LaneClock& lane = clocks_[static_cast<std::size_t>(scheduler_->sequence(index).lane)];
-    if (e.delivered == 0) {
-      e.last_token = kNever;
-    } else if (e.last_token == kNever) {  // else preempted before
-      e.last_token = e.delivered == 1 ? e.before.first_token : lane.last_decode;
-    }
-    e.last_token = std::min(e.last_token, e.delivered == 0 ? kNever : now);
-    out.push_back(std::move(e));
-  }
 }
 
 EngineCore::Arrival EngineCore::queued(const Request& request, SeqIndex index, bool was_empty,

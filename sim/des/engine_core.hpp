@@ -57,8 +57,8 @@ class EngineCore {
   /// Gives up all requests, as they stand if `lost`, the latest plans beside the one planned ahead, are not
   /// run. Nothing else may be asked of it afterwards.
   void evacuate(std::vector<const BatchPlan*> lost, Ps now, std::vector<Evacuated>& out);
-  /// As enqueue(), of a request that another engine has begun.
-  Arrival resume(const Evacuated& begun, Ps now);
+  /// As enqueue(), of a request that another engine has begun; as expect() with `kv_kept`.
+  Arrival resume(const Evacuated& begun, bool kv_kept, Ps now);
   const BatchPlan& current_plan() const { return current_.plan; }
 
   bool planned() const { return !current_.plan.empty(); }

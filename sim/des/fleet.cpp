@@ -44,6 +44,7 @@ Fleet::Fleet(const FleetConfig& config, std::uint64_t seed, const CoreContext& c
   for (const Drain& d : config.drains) {
     cluster.at(d.start, [this, d](Ps now) { drain(d.replica, now); });
   }
+  for (const Remesh& remesh : config.remeshings) plan_remesh(remesh);
   if (config.autoscale) {
     autoscaler_.emplace(*config.autoscale);
     cluster.at(config.autoscale->interval, [this](Ps now) { look(now); });
@@ -53,7 +54,7 @@ Fleet::Fleet(const FleetConfig& config, std::uint64_t seed, const CoreContext& c
 bool Fleet::admits(const Request& request) {
   ++seen_.arrivals;
   if (!up_.empty()) return true;
-  held_.push_back({{request, 0, 0, {}, kNever}, true});
+  held_.push_back({{request, 0, 0, {}, kNever}, true, -1});
   return false;
 }
 
@@ -110,9 +111,9 @@ void Fleet::send_again(Evacuated begun, int from, Ps now) {
     begun.before.queued = before.queued, begun.before.preemptions = before.preemptions;
   }
   for (Observer* o : context_.observers) o->on_retry(told);
-  if (config_.retry_delay == Ps(0)) return place({std::move(begun), false}, now);
+  if (config_.retry_delay == Ps(0)) return place({std::move(begun), false, -1}, now);
   cluster_.at(now + config_.retry_delay, [this, begun = std::move(begun)](Ps when) {
-    place({begun, false}, when);
+    place({begun, false, -1}, when);
   });
 }
 
@@ -131,15 +132,17 @@ void Fleet::give_up(const Evacuated& begun, int from, Ps now) {
 }
 
 void Fleet::place(const Held& held, Ps now) {
-  if (up_.empty()) {
+  if (up_.empty() || (held.heir >= 0 && state(held.heir) == ReplicaState::starting)) {
     held_.push_back(held);
     return;
   }
   const Request& request = held.begun.request;
   if (held.fresh) return cluster_.dispatch(request, now);
-  const int r = cluster_.choose(request);
+  const bool kept = held.heir >= 0 && state(held.heir) == ReplicaState::up;
+  const int r = kept ? held.heir : cluster_.choose(request);
+  if (kept) kept_[request.id] = held.begun.before;
   cluster_.enter(r, request);
-  cluster_.replica(r).resume(held.begun, now);
+  cluster_.replica(r).resume(held.begun, kept, now);
   cluster_.changed(r);
 }
 

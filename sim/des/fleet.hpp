@@ -12,7 +12,8 @@
 
 namespace orrery {
 
-/// Replicas that come and go: failures and repairs, draining, autoscaling, cold starts. It says who takes
+/// Replicas that come and go: failures and repairs, draining,
+/// autoscaling, other splits of the GPUs that are left, cold starts. It says who takes
 /// requests, keeps them while nobody does, and sends those of a failed replica again.
 class Fleet {
  public:
@@ -27,6 +28,8 @@ class Fleet {
   void on_first_token(const Request& request, Ps now);
   /// A request has left its replica, done or refused.
   void on_left(const RequestRecord& record);
+  /// There are blocks for a request whose KV cache came with it.
+  void on_reserved(const Request& request, const SequenceHandle& sequence, Ps now);
   /// Requests wait, and nobody comes back to take them.
   bool abandoned() const { return !held_.empty(); }
 
@@ -34,6 +37,7 @@ class Fleet {
   struct Held {
     Evacuated begun;
     bool fresh = false;  ///< no replica has seen it
+    int heir = -1;       ///< replica that has its KV cache; -1 = none
   };
 
   ReplicaState state(int replica) const { return states_[static_cast<std::size_t>(replica)]; }
@@ -44,6 +48,9 @@ class Fleet {
   void ready(int replica, std::int64_t life, Ps now);
   void drain(int replica, Ps now);
   void stop_if_drained(int replica, Ps now);
+  void plan_remesh(const Remesh& remesh);
+  void stop_for(const Remesh& remesh, Ps now);
+  Ps migrate(const Remesh& remesh, std::vector<std::vector<Evacuated>>& lost, Ps now);
   void look(Ps now);
   FleetLoad load() const;
   void scale_up(Ps now);
@@ -63,6 +70,7 @@ class Fleet {
   std::vector<bool> repaired_;  ///< by replica, comes back by itself
   std::vector<Rng> failures_;   ///< by replica
   std::deque<Held> held_;
+  std::unordered_map<RequestId, Prefilled> kept_;  ///< of those whose KV cache waits for blocks
   std::optional<Autoscaler> autoscaler_;
   /// Since the autoscaler's last look.
   struct Seen {

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
 #include "base/units.hpp"
 #include "serving/autoscaler.hpp"
+#include "serving/device_mapping.hpp"
 
 namespace orrery {
 
@@ -37,6 +39,21 @@ struct ColdStart {
   Ps capture{0};                   ///< of CUDA graphs, and what else follows the weights
 };
 
+/// Replicas give way to others, because GPUs are taken away or come: those left are split otherwise.
+struct Remesh {
+  Ps notice{0};
+  Ps grace{0};                ///< after the notice; then GPUs that are taken away are gone
+  std::vector<int> from, to;  ///< replicas that stop, and that take over, by their number in the meshes
+  Mesh before, after;
+  std::vector<int> held;  ///< as Remeshing's
+};
+
+/// What a fleet does then.
+enum class RemeshPolicy : std::uint8_t {
+  migrate,  ///< SpotServe: weights and KV caches move as little as they can, and what is computed stays so
+  restart   ///< the engines begin anew, and so do the requests
+};
+
 /// Replicas that come and go.
 struct FleetConfig {
   int initial = 0;  ///< there from the beginning, the first ones; 0 = all
@@ -45,6 +62,10 @@ struct FleetConfig {
   double mttr_s = 0;  ///< mean time to repair it, exponential
   std::vector<Drain> drains;
   std::optional<AutoscaleParams> autoscale;
+  std::vector<Remesh> remeshings;
+  RemeshPolicy remesh_policy = RemeshPolicy::migrate;
+  double migration_bytes_per_s = 0;        ///< into one GPU
+  std::function<double(Tokens)> kv_bytes;  ///< that so many tokens of a sequence take, over all ranks
   ColdStart cold_start;
   RetryPolicy retry = RetryPolicy::resume;
   int max_retries = 3;  ///< of a request; it fails with the next

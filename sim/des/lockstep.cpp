@@ -112,10 +112,10 @@ void LockstepReplica::evacuate(Ps now, std::vector<Evacuated>& out) {
   end_ = wake_ = kNever;
 }
 
-void LockstepReplica::resume(const Evacuated& begun, Ps now) {
+void LockstepReplica::resume(const Evacuated& begun, bool kv_kept, Ps now) {
   const std::size_t chosen = choose_core(now);
   if (!loads_.empty()) ++loads_[chosen].waiting;
-  const EngineCore::Arrival arrival = cores_[chosen].resume(begun, now);
+  const EngineCore::Arrival arrival = cores_[chosen].resume(begun, kv_kept, now);
   if (arrival == EngineCore::Arrival::refused) return;
   if (end_ == kNever || arrival == EngineCore::Arrival::first) look_again(now);
 }

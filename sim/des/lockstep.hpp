@@ -23,7 +23,7 @@ class LockstepReplica final : public Replica {
   void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
   void release(const SequenceHandle& sequence, Ps now) override;
   void evacuate(Ps now, std::vector<Evacuated>& out) override;
-  void resume(const Evacuated& begun, Ps now) override;
+  void resume(const Evacuated& begun, bool kv_kept, Ps now) override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
   std::int64_t waiting() const override;

@@ -24,8 +24,13 @@ void PipelineReplica::look_again(Ps now) {
   if (core_.may_plan()) wake_ = std::min(wake_, std::max(now, scheduler_free_));
 }
 
-void PipelineReplica::resume(const Evacuated& begun, Ps now) {
-  if (core_.resume(begun, now) != EngineCore::Arrival::refused) look_again(now);
+void PipelineReplica::resume(const Evacuated& begun, bool kv_kept, Ps now) {
+  if (core_.resume(begun, kv_kept, now) != EngineCore::Arrival::refused) look_again(now);
+}
+
+void PipelineReplica::receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) {
+  core_.receive(sequence.index, before);
+  look_again(now);
 }
 
 void PipelineReplica::evacuate(Ps now, std::vector<Evacuated>& out) {

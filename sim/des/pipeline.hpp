@@ -21,7 +21,8 @@ class PipelineReplica final : public Replica {
   void enqueue(const Request& request, Ps now) override;
   Ps next_event() const override;
   void evacuate(Ps now, std::vector<Evacuated>& out) override;
-  void resume(const Evacuated& begun, Ps now) override;
+  void resume(const Evacuated& begun, bool kv_kept, Ps now) override;
+  void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
   void on_event(Ps now) override;
   std::int64_t waiting() const override { return core_.waiting(); }
   std::int64_t kv_blocks_free() const override { return core_.kv().free_blocks(); }

@@ -63,8 +63,8 @@ class Replica {
   /// All requests come out, to go on elsewhere; not those of replicas that hand prompts over.
   virtual void evacuate(Ps now, std::vector<Evacuated>& out) = 0;
   /// A request that another replica has begun goes on here: what was delivered of it is computed again with
-  /// its prompt.
-  virtual void resume(const Evacuated& begun, Ps now) = 0;
+  /// its prompt. With `kv_kept` it is not: the request waits for blocks, on_reserved(), and receive().
+  virtual void resume(const Evacuated& begun, bool kv_kept, Ps now) = 0;
 
   virtual std::int64_t waiting() const = 0;         ///< requests in its queues
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores

@@ -202,6 +202,7 @@ class Simulation final : public RequestListener, public Cluster {
     handovers_->on_prefilled(request, sequence, done, now);
   }
   void on_reserved(const Request& request, const SequenceHandle& sequence, Tokens tokens, Ps now) override {
+    if (fleet_) return fleet_->on_reserved(request, sequence, now);
     handovers_->on_reserved(request, sequence, tokens, now);
   }
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "scenario/meshes.hpp"
 #include "scenario/placement.hpp"
 #include "scenario/settings.hpp"
 #include "scenario/value_forms.hpp"
@@ -144,7 +145,7 @@ AutoscaleParams parse_autoscale(const std::string& text) {
 
 bool has_fleet(const Scenario& s) {
   return !s.fleet.failures.empty() || !s.fleet.drain.empty() || !s.fleet.autoscale.empty() ||
-         s.fleet.mtbf_s > 0;
+         !s.fleet.meshes.empty() || s.fleet.mtbf_s > 0;
 }
 
 void deploy_fleet(const Scenario& s, Deployment& d) {
@@ -160,6 +161,7 @@ void deploy_fleet(const Scenario& s, Deployment& d) {
     for (const int r : replicas_on(d, outage))
       fleet.outages.push_back({r, ps_of(outage.start_s), ps_of(outage.repair_s)});
   }
+  if (!s.fleet.meshes.empty()) deploy_meshes(s, d, fleet);
   fleet.drains = parse_drains(s.fleet.drain);
   fleet.mtbf_s = s.fleet.mtbf_s, fleet.mttr_s = s.fleet.mttr_s;
   fleet.retry = s.fleet.retry == "resume"    ? RetryPolicy::resume

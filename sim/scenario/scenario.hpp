@@ -32,6 +32,10 @@ struct FleetSettings {
   std::string retry = "resume";
   std::int32_t max_retries = 3;
   double retry_delay_s = 0;
+  std::string meshes;  ///< splits that follow one another
+  std::string spot_policy = "migrate";
+  double grace_period_s = 30;
+  std::optional<double> migration_bandwidth;  ///< bytes per second into a GPU; unset: its network card's
   double instance_boot_s = 120, image_pull_s = 60;  ///< assumed
   double graph_capture_s = 34;  ///< "init engine took 34.11 seconds", compiled before: vLLM issue 20264
   std::optional<double> weights_bandwidth;  ///< bytes per second into one replica; unset: the network's

@@ -1,4 +1,5 @@
 #include "scenario/fleet.hpp"
+#include "scenario/meshes.hpp"
 #include "scenario/setting_field.hpp"
 
 namespace orrery {
@@ -43,6 +44,20 @@ void add_fleet_settings(std::vector<Setting>& out) {
       "cooldown=5m",
       ORRERY_MEMBER(fleet.autoscale));
   check_last(parse_autoscale);
+  add("meshes", "LIST",
+      "splits that follow the first as GPUs are taken away or come: tp4pp2x1@60s,tp4pp2x2@5m (notices)",
+      ORRERY_MEMBER(fleet.meshes));
+  check_last(parse_meshes);
+  out.back().repeatable = true;
+  add("spot_policy", "migrate|restart|reroute",
+      "weights and KV caches move to the next split (SpotServe, default), engines begin anew, or the first "
+      "split stays and replicas without GPUs fail",
+      ORRERY_MEMBER(fleet.spot_policy));
+  check_last([](const std::string& text) { require_word(text, "migrate|restart|reroute"); });
+  add("grace_period", "T", "between the notice and the loss of GPUs (default: 30s)",
+      ORRERY_MEMBER(fleet.grace_period_s), duration);
+  add("migration_bandwidth", "BYTES/S", "into a GPU (default: its network card's)",
+      ORRERY_MEMBER(fleet.migration_bandwidth));
   add("instance_boot", "T", "of a replica's cold start: until its machine runs (default: 2m, assumed)",
       ORRERY_MEMBER(fleet.instance_boot_s), duration);
   add("image_pull", "T", "then until its engine's process runs (default: 1m, assumed)",

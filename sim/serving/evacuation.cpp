@@ -63,7 +63,7 @@ void Scheduler::evacuate(std::span<const BatchPlan* const> lost,
   }
 }
 
-SeqIndex Scheduler::add_begun(const Evacuated& begun, const char** refusal) {
+SeqIndex Scheduler::add_begun(const Evacuated& begun, bool kv_kept, const char** refusal) {
   const SeqIndex index = add(begun.request, begun.before.queued, refusal);
   if (index == kNoSeq) return index;
   Sequence& seq = sequence(index);
@@ -72,6 +72,7 @@ SeqIndex Scheduler::add_begun(const Evacuated& begun, const char** refusal) {
   seq.scheduled = begun.before.scheduled, seq.first_token = begun.before.first_token;
   seq.cached_tokens = begun.before.cached_tokens, seq.preemptions = begun.before.preemptions;
   seq.last_token = begun.last_token;
+  seq.kv_to_come = kv_kept;
   return index;
 }
 

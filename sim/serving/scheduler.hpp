@@ -76,8 +76,8 @@ class Scheduler {
   void evacuate(std::span<const BatchPlan* const> lost,
                 std::vector<std::pair<SeqIndex, Evacuated>>& out) const;
   /// As add(), of a request that another engine has begun: what was delivered is computed again with its
-  /// prompt.
-  SeqIndex add_begun(const Evacuated& begun, const char** refusal);
+  /// prompt. With `kv_kept`, of one with a first token, as add_computed(): its KV comes.
+  SeqIndex add_begun(const Evacuated& begun, bool kv_kept, const char** refusal);
 
   Sequence& sequence(SeqIndex index) { return sequences_[static_cast<std::size_t>(index)]; }
   const Sequence& sequence(SeqIndex index) const { return sequences_[static_cast<std::size_t>(index)]; }

@@ -289,3 +289,54 @@ TEST_CASE("do waiting first tokens bring replicas, and is what starts not asked 
   CHECK(most > 2);
   CHECK(rig.told.all.size() == requests.size());
 }
+
+namespace {
+
+/// Two GPUs, each a replica; one is taken away and the other goes on with all.
+Rig one_of_two_goes(RemeshPolicy policy) {
+  Rig rig(3);
+  FleetConfig& fleet = *rig.cluster.fleet;
+  fleet.initial = 2;
+  fleet.remesh_policy = policy;
+  fleet.remeshings = {{ps_from_ms(200), ps_from_ms(300), {0, 1}, {2}, {2, 1, 1}, {1, 1, 1}, {1}}};
+  fleet.cold_start = {Ps(0), Ps(0), 16e9, 8e9, ps_from_ms(500)};  // 2.5 s in all
+  fleet.migration_bytes_per_s = 1e10;
+  fleet.kv_bytes = [](Tokens tokens) { return 131072.0 * static_cast<double>(tokens); };
+  return rig;
+}
+
+}  // namespace
+
+TEST_CASE("is no token that a client has computed again when GPUs are taken away and caches move?") {
+  Rig rig = one_of_two_goes(RemeshPolicy::migrate);
+  rig.run({request(0, Ps(0), 1000, 300), request(1, Ps(0), 2000, 300)});
+  REQUIRE(rig.told.retries.size() == 2);
+  const Tokens first = rig.told.retries[0].delivered, second = rig.told.retries[1].delivered;
+  // The GPU that stays has all weights: nothing to move but the other one's cache.
+  const Ps stop = ps_from_ms(500);
+  CHECK(rig.told.retries[0].time == stop);
+  CHECK(rig.prompt(1000) + rig.decode(1001, first - 1) <= stop);
+  CHECK(rig.prompt(1000) + rig.decode(1001, first) > stop);
+  const Ps back = rig.when(2, ReplicaState::up);
+  CHECK(back == stop + to_ps(Seconds(131072.0 * static_cast<double>(1000 + first - 1) / 1e10)));
+  // Each goes on with a chunk of one token, of the shorter cache as well as of the longer.
+  const PrefillChunk next[] = {{1, 1000 + first - 1}, {1, 2000 + second - 1}};
+  const Ps joined = back + rig.price->mixed({}, next);
+  Ps left = rig.record(1).done;
+  DecodeSet both;
+  both.seqs = 2, both.context = 1000 + first + 1 + 2000 + second + 1;
+  CHECK(left > joined + rig.price->decode(both).first);
+  CHECK(rig.told.tokens == 600);
+  CHECK(rig.record(0).first_token == rig.prompt(1000));
+}
+
+TEST_CASE("do requests start again behind a cold start where the engines are restarted?") {
+  Rig rig = one_of_two_goes(RemeshPolicy::restart);
+  rig.cluster.fleet->retry = RetryPolicy::restart;
+  rig.run({request(0, Ps(0), 1000, 300), request(1, Ps(0), 2000, 300)});
+  const Ps back = ps_from_ms(200 + 300 + 2000 + 500);
+  CHECK(rig.when(2, ReplicaState::up) == back);
+  const PrefillChunk both[] = {{1000, 0}, {2000, 0}};
+  CHECK(rig.record(0).first_token == back + rig.price->mixed({}, both));
+  CHECK(rig.told.tokens == 600 + rig.told.retries[0].discarded + rig.told.retries[1].discarded);
+}
