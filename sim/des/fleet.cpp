@@ -96,7 +96,9 @@ void Fleet::fail(int replica, Ps repair, Ps now) {
   for (Evacuated& begun : lost) send_again(std::move(begun), replica, now);
   if (before == ReplicaState::draining) return;  // it was to stop anyway
   repaired_[static_cast<std::size_t>(replica)] = true;
-  cluster_.at(now + repair, [this, replica](Ps when) { start(replica, when); });
+  cluster_.at(now + repair, [this, replica](Ps when) {
+    if (repaired_[static_cast<std::size_t>(replica)]) start(replica, when);
+  });
 }
 
 void Fleet::send_again(Evacuated begun, int from, Ps now) {

@@ -24,6 +24,7 @@ void Fleet::stop_for(const Remesh& remesh, Ps now) {
   std::vector<std::vector<Evacuated>> lost(remesh.from.size());
   for (std::size_t i = 0; i < remesh.from.size(); ++i) {
     const int r = remesh.from[i];
+    repaired_[static_cast<std::size_t>(r)] = false;
     if (state(r) == ReplicaState::down) continue;
     ++lives_[static_cast<std::size_t>(r)];
     if (state(r) != ReplicaState::starting) cluster_.replica(r).evacuate(now, lost[i]);

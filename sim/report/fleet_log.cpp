@@ -4,8 +4,10 @@
 
 namespace orrery {
 
-void FleetLog::leave(const Since& since, Ps now) {
+void FleetLog::leave(std::size_t replica, Ps now) {
+  const Since& since = since_[replica];
   const double seconds = to_seconds(std::max(Ps(0), now - since.time)).value;
+  if (since.state != ReplicaState::down) sums_.billed_by_replica_s[replica] += seconds;
   switch (since.state) {
     case ReplicaState::up:
       sums_.up_s += seconds;
@@ -35,9 +37,9 @@ void FleetLog::count_up(int change, Ps now) {
 void FleetLog::on_replica(const ReplicaChange& c) {
   const auto index = static_cast<std::size_t>(c.replica);
   const bool first = index >= since_.size();
-  if (first) since_.resize(index + 1);
+  if (first) since_.resize(index + 1), sums_.billed_by_replica_s.resize(index + 1);
   Since& since = since_[index];
-  if (!first) leave(since, c.time);
+  if (!first) leave(index, c.time);
   count_up((c.state == ReplicaState::up ? 1 : 0) - (since.state == ReplicaState::up ? 1 : 0), c.time);
   if (!first && c.state == ReplicaState::down) ++(c.failed ? sums_.failures : sums_.stops);
   if (c.state == ReplicaState::starting) ++sums_.starts;
@@ -52,7 +54,7 @@ void FleetLog::on_retry(const Retry& retry) {
 }
 
 void FleetLog::on_end(Ps end) {
-  for (const Since& since : since_) leave(since, end);
+  for (std::size_t r = 0; r < since_.size(); ++r) leave(r, end);
   count_up(0, end);
   sums_.replicas = static_cast<int>(since_.size());
   const double seconds = to_seconds(end).value;

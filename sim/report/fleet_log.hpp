@@ -18,6 +18,7 @@ struct FleetSummary {
   std::int64_t retries = 0, retried_requests = 0;
   Tokens tokens_kept = 0;       ///< that had been streamed by replicas that failed, and count
   Tokens tokens_discarded = 0;  ///< and that were thrown away
+  std::vector<double> billed_by_replica_s;
   /// Replica-seconds that are paid for: all but those that a replica is down.
   double billed_s() const { return up_s + starting_s + draining_s; }
 };
@@ -37,7 +38,7 @@ class FleetLog final : public Observer {
     Ps time{0};
   };
   void count_up(int change, Ps now);
-  void leave(const Since& since, Ps now);
+  void leave(std::size_t replica, Ps now);
 
   FleetSummary sums_;
   std::vector<Since> since_;  ///< by replica

@@ -136,6 +136,9 @@ AutoscaleParams parse_autoscale(const std::string& text) {
     throw ConfigError(fmt::format("expected max of at least min ({}), found {}", out.min,
                                   has_max ? std::to_string(out.max) : "none"),
                       "min=1,max=8,signal=queue,target=4", ExitCode::usage);
+  if (out.signal == AutoscaleParams::Signal::kv)
+    throw ConfigError("the share of KV blocks in use is not watched yet", "signal=concurrency",
+                      ExitCode::usage);
   if (out.target <= 0)
     throw ConfigError("expected a target above 0 for the signal", "signal=queue,target=4", ExitCode::usage);
   if (out.interval <= Ps(0))

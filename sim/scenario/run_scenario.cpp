@@ -43,6 +43,7 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   info.gpus_per_replica = d.lowering.shard.gpus();
   info.replicas = d.replicas();
   info.parallelism = name(d.lowering.shard);
+  if (d.cluster.fleet && !d.cluster.fleet->remeshings.empty()) info.replicas = d.cluster.fleet->initial;
   if (d.cluster.handover) {
     for (const ReplicaConfig& replica : d.cluster.replicas) info.gpus += replica.gpus;
     info.parallelism += " prefill, " + name(d.cluster.replicas.back().pricer->shard()) + " decode";
@@ -131,12 +132,17 @@ class Recorders {
   std::vector<Observer*> all_;
 };
 
-/// Replicas that come and go cost what they are there for.
-void bill(const FleetSummary& fleet, Summary& s) {
+/// Replicas that come and go are idle, and cost, while they are there.
+void bill(const FleetSummary& fleet, const Deployment& d, Summary& s) {
+  double gpu_s = 0;
+  for (std::size_t r = 0; r < fleet.billed_by_replica_s.size(); ++r) {
+    const double there = fleet.billed_by_replica_s[r];
+    gpu_s += there * d.cluster.replicas[r].pricer->shard().gpus();
+    if (r < s.gpu.size()) s.gpu[r].idle_s = std::max(0.0, there - s.gpu[r].decode_s - s.gpu[r].prefill_s);
+  }
   if (!s.info.usd_per_gpu_hour || s.total_output_tokens == 0) return;
-  const double gpu_hours = fleet.billed_s() * s.info.gpus_per_replica / 3600;
   s.usd_per_million_output_tokens =
-      *s.info.usd_per_gpu_hour * gpu_hours / static_cast<double>(s.total_output_tokens) * 1e6;
+      *s.info.usd_per_gpu_hour * gpu_s / 3600 / static_cast<double>(s.total_output_tokens) * 1e6;
 }
 
 /// Where the servers would saturate under the requests that were completed.
@@ -232,7 +238,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   }
   if (cluster.fleet) {
     r.fleet = recorders.fleet().summary();
-    bill(*r.fleet, r.summary);
+    bill(*r.fleet, d, r.summary);
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   r.notes = source->notes();

@@ -3,7 +3,6 @@
 
 #include "catalogue/method.hpp"
 #include "report/invariants.hpp"
-#include "scenario/paper.hpp"
 #include "scenario/run_scenario.hpp"
 #include "scenario/settings.hpp"
 
