@@ -17,7 +17,7 @@ Scenario spot() {
                      {"tensor_parallel_size", "2", "", "", 0},
                      {"pipeline_parallel_size", "2", "", "", 0},
                      {"replicas", "2", "", "", 0},
-                     {"meshes", "tp4x1@30s,tp2pp2x2@90s", "", "", 0},
+                     {"meshes", "tp2x3@30s,tp2pp2x2@90s", "", "", 0},
                      {"migration_bandwidth", "1.56e9", "", "", 0},
                      {"weights_bandwidth", "1.2e9", "", "", 0},
                      {"instance_boot", "0s", "", "", 0},
