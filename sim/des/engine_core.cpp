@@ -235,6 +235,7 @@ void EngineCore::deliver(Ps now) {
     ++clock().joined_since;
     if (seq.first_token == kNever) {
       seq.first_token = now;
+      if (context_.first_tokens) context_.listener.on_first_token(seq.request, now);
     } else if (seq.last_token != kNever) {
       for (Observer* o : context_.observers) o->on_resumed(seq.request.id, where_, now - seq.last_token);
       seq.last_token = kNever;

@@ -21,6 +21,8 @@ struct StepRun {
   Ps end() const { return boundary(steps); }
   /// Ends it at its first boundary at or after `now`.
   void cut(Ps now);
+  /// Ends it at its last boundary not after `now`; false when there is none but its start.
+  bool keep_whole(Ps now);
 };
 
 /// One engine: a scheduler, what its steps compute and who gets tokens from them. Whoever owns it (a Replica)
@@ -51,6 +53,13 @@ class EngineCore {
   void launch(const StepRun& run);
   /// It is over. `counted`: its kernels enter the pricer's account.
   void settle(const StepRun& run, const StepPeers& peers, bool counted, double gpu_share = 1);
+
+  /// Gives up all requests, as they stand if `lost`, the latest plans beside the one planned ahead, are not
+  /// run. Nothing else may be asked of it afterwards.
+  void evacuate(std::vector<const BatchPlan*> lost, Ps now, std::vector<Evacuated>& out);
+  /// As enqueue(), of a request that another engine has begun; as expect() with `kv_kept`.
+  Arrival resume(const Evacuated& begun, bool kv_kept, Ps now);
+  const BatchPlan& current_plan() const { return current_.plan; }
 
   bool planned() const { return !current_.plan.empty(); }
   /// A step planned or in flight.

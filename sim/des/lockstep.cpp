@@ -80,12 +80,44 @@ void LockstepReplica::on_event(Ps now) {
   if (wake_ != kNever) {
     wake_ = kNever;
   } else {
-    busy_ += now - run_.start;
-    for (std::size_t i = 0; i < cores_.size(); ++i) {
-      if (cores_[i].planned()) cores_[i].settle(run_, peers_, i == leader_);
-    }
+    settle(now);
   }
   begin(now);
+}
+
+/// The run in flight is over at `now`.
+void LockstepReplica::settle(Ps now) {
+  busy_ += now - run_.start;
+  for (std::size_t i = 0; i < cores_.size(); ++i) {
+    if (cores_[i].planned()) cores_[i].settle(run_, peers_, i == leader_);
+  }
+}
+
+void LockstepReplica::evacuate(Ps now, std::vector<Evacuated>& out) {
+  const bool running = end_ != kNever;
+  bool in_flight = running;
+  if (running && run_.keep_whole(now)) {
+    const bool all = run_.end() == end_;
+    settle(run_.end());
+    in_flight = false;
+    if (!all) busy_ += now - run_.end();
+  } else if (running) {
+    busy_ += now - run_.start;
+  }
+  for (EngineCore& core : cores_) {
+    std::vector<const BatchPlan*> lost;
+    if (in_flight && core.planned()) lost.push_back(&core.current_plan());
+    core.evacuate(std::move(lost), now, out);
+  }
+  end_ = wake_ = kNever;
+}
+
+void LockstepReplica::resume(const Evacuated& begun, bool kv_kept, Ps now) {
+  const std::size_t chosen = choose_core(now);
+  if (!loads_.empty()) ++loads_[chosen].waiting;
+  const EngineCore::Arrival arrival = cores_[chosen].resume(begun, kv_kept, now);
+  if (arrival == EngineCore::Arrival::refused) return;
+  if (end_ == kNever || arrival == EngineCore::Arrival::first) look_again(now);
 }
 
 /// Starts the next step at `now`, if any rank has something to do.
@@ -133,6 +165,12 @@ AffinePrice LockstepReplica::slowest() {
     steps = std::min(steps, ahead / (prices_[i].slope - most.slope).value + 1);
   }
   return {most.first, most.slope, steps};
+}
+
+std::int64_t LockstepReplica::waiting() const {
+  std::int64_t sum = 0;
+  for (const EngineCore& core : cores_) sum += core.waiting();
+  return sum;
 }
 
 std::int64_t LockstepReplica::kv_blocks_free() const {

@@ -22,13 +22,17 @@ class LockstepReplica final : public Replica {
   void expect(const Request& request, Ps now) override;
   void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
   void release(const SequenceHandle& sequence, Ps now) override;
+  void evacuate(Ps now, std::vector<Evacuated>& out) override;
+  void resume(const Evacuated& begun, bool kv_kept, Ps now) override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
+  std::int64_t waiting() const override;
   std::int64_t kv_blocks_free() const override;
   Tokens cached_tokens(const Request& request) const override;
   Ps busy() const override { return busy_; }
 
  private:
+  void settle(Ps now);
   void begin(Ps now);
   void look_again(Ps now);
   void decide_run(Ps now);

@@ -16,9 +16,33 @@ PipelineReplica::PipelineReplica(int index, const ReplicaConfig& config, const C
 
 void PipelineReplica::enqueue(const Request& request, Ps now) {
   for (Observer* o : context_.observers) o->on_arrival(request, where_);
-  if (core_.enqueue(request, now) == EngineCore::Arrival::refused || !core_.may_plan()) return;
-  // As an event of its own: all arrivals of this instant are seen together.
-  wake_ = std::min(wake_, std::max(now, scheduler_free_));
+  if (core_.enqueue(request, now) != EngineCore::Arrival::refused) look_again(now);
+}
+
+/// As an event of its own: all arrivals of this instant are seen together.
+void PipelineReplica::look_again(Ps now) {
+  if (core_.may_plan()) wake_ = std::min(wake_, std::max(now, scheduler_free_));
+}
+
+void PipelineReplica::resume(const Evacuated& begun, bool kv_kept, Ps now) {
+  if (core_.resume(begun, kv_kept, now) != EngineCore::Arrival::refused) look_again(now);
+}
+
+void PipelineReplica::receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) {
+  core_.receive(sequence.index, before);
+  look_again(now);
+}
+
+void PipelineReplica::evacuate(Ps now, std::vector<Evacuated>& out) {
+  while (!flights_.empty() && flights_.front().run.end() <= now) {
+    settle(flights_.front());
+    flights_.pop_front();
+  }
+  std::vector<const BatchPlan*> lost;
+  for (const Flight& flight : flights_) lost.push_back(&flight.step.plan);
+  core_.evacuate(std::move(lost), now, out);
+  flights_.clear();
+  wake_ = kNever;
 }
 
 Ps PipelineReplica::next_event() const {

@@ -20,7 +20,11 @@ class PipelineReplica final : public Replica {
 
   void enqueue(const Request& request, Ps now) override;
   Ps next_event() const override;
+  void evacuate(Ps now, std::vector<Evacuated>& out) override;
+  void resume(const Evacuated& begun, bool kv_kept, Ps now) override;
+  void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
   void on_event(Ps now) override;
+  std::int64_t waiting() const override { return core_.waiting(); }
   std::int64_t kv_blocks_free() const override { return core_.kv().free_blocks(); }
   Tokens cached_tokens(const Request& request) const override { return core_.kv().cached_tokens(request); }
   /// On the mean of its stages.
@@ -36,6 +40,7 @@ class PipelineReplica final : public Replica {
   void begin(Ps now);
   void launch(Ps now);
   void settle(Flight& flight);
+  void look_again(Ps now);
 
   const CoreId where_;
   const CoreContext context_;

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "des/simulation.hpp"
 #include "events/observer.hpp"
@@ -25,6 +26,8 @@ class RequestListener {
   virtual void on_prefill(const Request&, const SequenceHandle&, Ps /*start*/, Ps /*end*/) {}
   /// A prompt is computed; its blocks stay until Replica::release().
   virtual void on_prefilled(const Request&, const SequenceHandle&, const Prefilled&, Ps /*now*/) {}
+  /// The first token of a request has been computed; told where CoreContext::first_tokens asks for it.
+  virtual void on_first_token(const Request&, Ps /*now*/) {}
   /// There are blocks for a prompt that is computed elsewhere; `tokens` of it are not in the cache.
   virtual void on_reserved(const Request&, const SequenceHandle&, Tokens /*tokens*/, Ps /*now*/) {}
 };
@@ -32,6 +35,7 @@ class RequestListener {
 /// What every engine core of a simulation talks to.
 struct CoreContext {
   bool stepwise = false;  ///< one step at a time
+  bool first_tokens = false;
   std::span<Observer* const> observers;
   RequestListener& listener;
   SimulationResult& totals;
@@ -55,6 +59,14 @@ class Replica {
   /// What on_prefilled() told of has been sent.
   virtual void release(const SequenceHandle& sequence, Ps now);
 
+  /// Stops at `now`, and is of no use afterwards: the steps that are over count, the one in flight is lost.
+  /// All requests come out, to go on elsewhere; not those of replicas that hand prompts over.
+  virtual void evacuate(Ps now, std::vector<Evacuated>& out) = 0;
+  /// A request that another replica has begun goes on here: what was delivered of it is computed again with
+  /// its prompt. With `kv_kept` it is not: the request waits for blocks, on_reserved(), and receive().
+  virtual void resume(const Evacuated& begun, bool kv_kept, Ps now) = 0;
+
+  virtual std::int64_t waiting() const = 0;         ///< requests in its queues
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores
   /// Tokens of `request` that the cache of the engine core it would go to holds.
   virtual Tokens cached_tokens(const Request& request) const = 0;

@@ -8,6 +8,7 @@
 #include "des/cluster.hpp"
 #include "des/disaggregation.hpp"
 #include "des/event_queue.hpp"
+#include "des/fleet.hpp"
 #include "des/replica.hpp"
 #include "des/timers.hpp"
 #include "serving/router.hpp"
@@ -19,20 +20,26 @@ namespace {
 class Simulation final : public RequestListener, public Cluster {
  public:
   Simulation(const ClusterConfig& cluster, RequestSource& source, std::span<Observer* const> observers)
-      : cluster_(cluster), source_(source), observers_(observers), views_(cluster.replicas.size()) {
+      : cluster_(cluster),
+        source_(source),
+        observers_(observers),
+        context_{cluster.stepwise, watches_first_tokens(cluster), observers_, *this, result_},
+        views_(cluster.replicas.size()) {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
-    const CoreContext context{cluster.stepwise, observers_, *this, result_};
     if (cluster.fabric) fabric_ = std::make_unique<Fabric>(*cluster.fabric->topology, cluster.fabric->flows);
     if (cluster.handover) {
-      handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context, *this);
+      handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context_, *this);
       decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
     }
     router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
-      replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context));
+      replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context_));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
+      views_[i].replica = static_cast<int>(i);
       views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
     }
+    result_.busy.resize(replicas_.size());
+    if (cluster.fleet) start_fleet();
   }
 
   SimulationResult run() {
@@ -70,6 +77,20 @@ class Simulation final : public RequestListener, public Cluster {
     std::int64_t id;
     bool operator>(const Transit& o) const { return time != o.time ? time > o.time : id > o.id; }
   };
+
+  static bool watches_first_tokens(const ClusterConfig& cluster) {
+    return cluster.fleet && cluster.fleet->autoscale &&
+           cluster.fleet->autoscale->signal == AutoscaleParams::Signal::ttft;
+  }
+  void on_first_token(const Request& request, Ps now) override { fleet_->on_first_token(request, now); }
+
+  void start_fleet() {
+    if (handovers_) {
+      throw ConfigError("replicas that prefill for others do not come and go: it is not modelled",
+                        "--replicas, without failures, drains and autoscaling", ExitCode::usage);
+    }
+    fleet_ = std::make_unique<Fleet>(*cluster_.fleet, cluster_.seed, context_, *this);
+  }
 
   bool stopped() {
     const Ps next =
@@ -115,13 +136,37 @@ class Simulation final : public RequestListener, public Cluster {
     spare_.push_back(transit.slot);
     const Tokens room = cluster_.replicas.front().scheduler.max_model_len - request.prompt_tokens;
     if (room > 0 && request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
-    const int r = entry_ == 1 ? 0 : router_->route(request, {views_.data(), entry_}, Probe{*this, 0});
+    if (fleet_ && !fleet_->admits(request)) return;
+    dispatch(std::move(request), transit.time);
+  }
+
+  int choose(const Request& request) override {
+    if (fleet_ && fleet_->up().size() < entry_) return choose_among(fleet_->up(), request);
+    return entry_ == 1 ? 0 : router_->route(request, {views_.data(), entry_}, Probe{*this, views_});
+  }
+
+  int choose_among(const std::vector<int>& some, const Request& request) {
+    if (some.size() == 1) return some.front();
+    some_views_.clear();
+    for (const int r : some) some_views_.push_back(views_[static_cast<std::size_t>(r)]);
+    return some[static_cast<std::size_t>(router_->route(request, some_views_, Probe{*this, some_views_}))];
+  }
+
+  void dispatch(Request request, Ps now) override {
+    const int r = choose(request);
     if (handovers_) request = handovers_->prefill_part(request);
     enter(r, request);
     Replica& replica = *replicas_[static_cast<std::size_t>(r)];
     const Ps before = replica.next_event();
-    replica.enqueue(request, transit.time);
+    replica.enqueue(request, now);
     if (replica.next_event() != before) events_.push({replica.next_event(), 0, r});
+  }
+
+  void renew(int index) override {
+    const auto i = static_cast<std::size_t>(index);
+    result_.busy[i] += replicas_[i]->busy();
+    replicas_[i] = make_replica(index, cluster_.replicas[i], context_);
+    views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
   }
 
   void enter(int replica, const Request& request) override {
@@ -143,6 +188,7 @@ class Simulation final : public RequestListener, public Cluster {
 
   void on_done(const Request& request, const RequestRecord& record) override {
     leave(record.replica, request);
+    if (fleet_) fleet_->on_left(record);
     if (handovers_ && record.failure) handovers_->on_refused(request.id, record.done);
     result_.end = std::max(result_.end, record.done);
     if (closed_loop_) source_.completed(request, record.done);
@@ -156,6 +202,7 @@ class Simulation final : public RequestListener, public Cluster {
     handovers_->on_prefilled(request, sequence, done, now);
   }
   void on_reserved(const Request& request, const SequenceHandle& sequence, Tokens tokens, Ps now) override {
+    if (fleet_) return fleet_->on_reserved(request, sequence, now);
     handovers_->on_reserved(request, sequence, tokens, now);
   }
 
@@ -166,7 +213,7 @@ class Simulation final : public RequestListener, public Cluster {
   int choose_decode(const Request& request) override {
     const int first = static_cast<int>(entry_);
     const std::span<const ReplicaView> pool = std::span(views_).subspan(entry_);
-    const int r = first + (pool.size() == 1 ? 0 : decode_router_->route(request, pool, Probe{*this, first}));
+    const int r = first + (pool.size() == 1 ? 0 : decode_router_->route(request, pool, Probe{*this, pool}));
     enter(r, request);
     return r;
   }
@@ -175,6 +222,10 @@ class Simulation final : public RequestListener, public Cluster {
     --view.outstanding_requests;
     view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
   }
+  std::int64_t outstanding(int replica) const override {
+    return views_[static_cast<std::size_t>(replica)].outstanding_requests;
+  }
+  bool has_fabric() const override { return fabric_ != nullptr; }
   int replicas() const override { return static_cast<int>(replicas_.size()); }
   Fabric& fabric() override {
     ORRERY_CHECK(fabric_ != nullptr, "nothing moves between replicas without a fabric");
@@ -184,33 +235,40 @@ class Simulation final : public RequestListener, public Cluster {
   bool quiet() const override {
     return events_.empty() && in_transit_.empty() && !has_next_ && (!fabric_ || fabric_->in_flight() == 0);
   }
-  /// Every request there was has left; a closed loop would have brought more.
-  bool over() const { return quiet() && result_.requests == result_.completed + result_.failed; }
+  /// A closed loop would have brought more.
+  bool served() const override {
+    return !has_next_ && result_.requests == result_.completed + result_.failed;
+  }
+  bool over() const { return quiet() && served(); }
   void changed(int replica) override {
     const Ps next = replicas_[static_cast<std::size_t>(replica)]->next_event();
     if (next != kNever) events_.push({next, 0, replica});
   }
 
-  /// Caches of a pool's replicas, the first of which is `first`.
+  /// Caches of the replicas that a router chooses from.
   struct Probe final : PrefixProbe {
     const Simulation& simulation;
-    int first;
-    Probe(const Simulation& s, int f) : simulation(s), first(f) {}
-    Tokens cached_tokens(int replica, const Request& request) const override {
-      return simulation.replicas_[static_cast<std::size_t>(first) + static_cast<std::size_t>(replica)]
-          ->cached_tokens(request);
+    std::span<const ReplicaView> pool;
+    Probe(const Simulation& s, std::span<const ReplicaView> p) : simulation(s), pool(p) {}
+    Tokens cached_tokens(int index, const Request& request) const override {
+      const int replica = pool[static_cast<std::size_t>(index)].replica;
+      return simulation.replicas_[static_cast<std::size_t>(replica)]->cached_tokens(request);
     }
   };
 
   SimulationResult finish() {
     result_.unfinished = result_.requests - result_.completed - result_.failed;
     if (result_.unfinished > 0 && !result_.interrupted && cluster_.until == kNever) {
+      if (fleet_ && fleet_->abandoned()) {
+        throw ConfigError("requests wait at the router, and no replica is there or comes back to take them",
+                          "another replica, or --until", ExitCode::infeasible);
+      }
       ORRERY_CHECK(handovers_ != nullptr, "the simulation is stuck: requests are left over");
       throw ConfigError(handovers_->deadlock(), "more KV blocks, or --kv-transfer after",
                         ExitCode::infeasible);
     }
     if (result_.unfinished > 0 && !result_.interrupted) result_.end = cluster_.until;
-    for (const auto& replica : replicas_) result_.busy.push_back(replica->busy());
+    for (std::size_t i = 0; i < replicas_.size(); ++i) result_.busy[i] += replicas_[i]->busy();
     for (Observer* o : observers_) o->on_end(result_.end);
     return std::move(result_);
   }
@@ -218,14 +276,16 @@ class Simulation final : public RequestListener, public Cluster {
   const ClusterConfig& cluster_;
   RequestSource& source_;
   std::span<Observer* const> observers_;
-  std::vector<ReplicaView> views_;
+  SimulationResult result_;
+  CoreContext context_;
+  std::vector<ReplicaView> views_, some_views_;
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::size_t entry_ = 0;  ///< replicas that requests enter by; the others only decode
   std::unique_ptr<Router> router_, decode_router_;
   std::unique_ptr<Fabric> fabric_;
   Timers timers_;
   std::unique_ptr<Disaggregation> handovers_;
-  SimulationResult result_;
+  std::unique_ptr<Fleet> fleet_;
   EventQueue events_;
   std::priority_queue<Transit, std::vector<Transit>, std::greater<>> in_transit_;
   std::vector<Request> transit_requests_;

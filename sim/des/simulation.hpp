@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cost/step_pricer.hpp"
+#include "des/fleet_config.hpp"
 #include "events/observer.hpp"
 #include "hw/cluster_topology.hpp"
 #include "serving/config.hpp"
@@ -53,6 +54,7 @@ struct ClusterConfig {
   std::optional<FabricConfig> fabric;  ///< where something moves between replicas
   /// Set, with `fabric`, where `replicas` are some that prefill, then some that decode.
   std::optional<HandoverConfig> handover;
+  std::optional<FleetConfig> fleet;  ///< where replicas come and go
   std::uint64_t seed = 0;
   bool stepwise = false;  ///< the slow twin: one step at a time; bit-equal results
   Ps until = kNever;      ///< cut-off: requests not finished by then are dropped from the records

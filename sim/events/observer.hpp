@@ -103,6 +103,31 @@ struct KvTransfer {
   Ps exposed() const { return end - prefilled; }
 };
 
+/// What a replica is there for.
+enum class ReplicaState : std::uint8_t {
+  down,      ///< not there: never started, stopped, or failed
+  starting,  ///< booting, loading weights: paid for, and of no use yet
+  up,
+  draining  ///< finishes what it has and takes no more
+};
+
+/// A replica of a cluster whose replicas come and go is in another state from `time` on.
+struct ReplicaChange {
+  std::int32_t replica = 0;
+  ReplicaState state = ReplicaState::down;
+  Ps time{0};
+  bool failed = false;  ///< down because it failed
+};
+
+/// A request has lost its replica and is sent again.
+struct Retry {
+  RequestId request = 0;
+  std::int32_t replica = 0;  ///< that it lost
+  Ps time{0};
+  Tokens delivered = 0;  ///< of its answer before
+  Tokens discarded = 0;  ///< of those, what is generated anew: all, or none
+};
+
 /// Told what happens; changes nothing. Told of runs, never of single decode steps: one that needs steps
 /// expands them.
 class Observer {
@@ -115,6 +140,8 @@ class Observer {
   /// A sequence's first token after a preemption: the gap since its last one is no step's duration.
   virtual void on_resumed(RequestId, CoreId, Ps /*gap*/) {}
   virtual void on_kv_transfer(const KvTransfer&) {}  ///< at its end
+  virtual void on_replica(const ReplicaChange&) {}   ///< of each first at time 0
+  virtual void on_retry(const Retry&) {}
   virtual void on_request_done(const RequestRecord&) {}
   /// The last event has been told. `end` is the time of the last completion (or of the cut-off).
   virtual void on_end(Ps /*end*/) {}

@@ -36,7 +36,7 @@ struct Invariants::Impl {
   std::map<std::tuple<std::int32_t, std::int32_t, std::int32_t>, Ps> last_end;
   std::unordered_map<RequestId, Ps> present;  // arrived and not yet left, with their arrival
   Ps latest{0};
-  std::int64_t steps = 0, delivered = 0, promised = 0, failed = 0;
+  std::int64_t steps = 0, delivered = 0, promised = 0, discarded = 0, failed = 0;
 };
 
 Invariants::Invariants(InvariantLimits limits) : impl_(std::make_unique<Impl>(limits)) {}
@@ -86,6 +86,15 @@ void Invariants::on_arrival(const Request& request, CoreId) {
   ORRERY_CHECK(is_new, fmt::format("request {} arrives twice", request.id));
 }
 
+void Invariants::on_retry(const Retry& retry) {
+  auto& m = *impl_;
+  ORRERY_CHECK(m.present.count(retry.request) > 0,
+               fmt::format("request {} is sent again and is not there", retry.request));
+  ORRERY_CHECK(retry.discarded == 0 || retry.discarded == retry.delivered,
+               fmt::format("request {}: a part of its answer is discarded", retry.request));
+  m.discarded += retry.discarded;
+}
+
 void Invariants::on_request_done(const RequestRecord& r) {
   auto& m = *impl_;
   const auto it = m.present.find(r.id);
@@ -113,8 +122,9 @@ void Invariants::on_end(Ps end) {
   auto& m = *impl_;
   if (!m.present.empty()) return;  // cut off: what was delivered to those is not known here
   ORRERY_CHECK(m.latest <= end, fmt::format("the run ends at {} ps, after {}", end.value, m.latest.value));
-  ORRERY_CHECK(m.failed > 0 || m.delivered == m.promised,
-               fmt::format("{} tokens delivered, {} asked for", m.delivered, m.promised));
+  ORRERY_CHECK(
+      m.failed > 0 || m.delivered == m.promised + m.discarded,
+      fmt::format("{} tokens delivered, {} asked for, {} discarded", m.delivered, m.promised, m.discarded));
 }
 
 }  // namespace orrery

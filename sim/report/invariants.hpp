@@ -18,7 +18,8 @@ struct InvariantLimits {
 ///   - causality: arrival <= queued <= scheduled <= first_token <= done, and none after the end
 ///   - capacity: running <= max_num_seqs, blocks used <= blocks, tokens of a step <= its budget
 ///   - steps of a core do not overlap and have a positive length
-///   - tokens: those delivered by steps equal the output tokens of the requests (when all have completed)
+///   - tokens: those delivered by steps equal the output tokens of the requests (when all have completed) and
+///     what was thrown away of them when their replica failed
 class Invariants final : public Observer {
  public:
   explicit Invariants(InvariantLimits limits = {});
@@ -26,6 +27,7 @@ class Invariants final : public Observer {
   void on_decode_run(const DecodeRun&) override;
   void on_mixed_step(const MixedStep&) override;
   void on_arrival(const Request&, CoreId) override;
+  void on_retry(const Retry&) override;
   void on_request_done(const RequestRecord&) override;
   void on_end(Ps end) override;
 

@@ -38,8 +38,9 @@ constexpr int iid = 1, name = 2;
 }  // namespace interned
 constexpr int kIncrementalStateCleared = 1, kNeedsIncrementalState = 2;
 
-constexpr std::string_view kNames[] = {"queued",     "prefill",    "decode",     "decode run",
-                                       "mixed step", "preemption", "KV transfer"};
+constexpr std::string_view kNames[] = {"queued",     "prefill",    "decode",      "decode run",
+                                       "mixed step", "preemption", "KV transfer", "starting",
+                                       "draining",   "down",       "failed",      "retry"};
 constexpr std::string_view kArgs[] = {"steps",         "decode_seqs",   "prefill_tokens", "running",
                                       "waiting",       "kv_blocks",     "request",        "prompt_tokens",
                                       "cached_tokens", "output_tokens", "preemptions"};

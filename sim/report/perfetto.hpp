@@ -23,7 +23,12 @@ class PerfettoWriter {
     decode_run,
     mixed_step,
     preemption,
-    kv_transfer
+    kv_transfer,
+    starting,
+    draining,
+    down,
+    failed,
+    retry
   };
   enum class Arg : std::uint8_t {
     steps = 1,

@@ -21,7 +21,10 @@ using Writer = PerfettoWriter;
 // Track uuids: 64 per replica, then one per request.
 constexpr std::uint64_t kUuidsPerReplica = 2048;
 constexpr std::uint64_t kFirstRequestUuid = std::uint64_t{1} << 28;
-constexpr std::uint64_t kRunning = 1, kWaiting = 2, kKvUsed = 3, kBatchTokens = 4, kFirstCore = 16;
+constexpr std::uint64_t kRunning = 1, kWaiting = 2, kKvUsed = 3, kBatchTokens = 4, kState = 5,
+                        kFirstCore = 16;
+constexpr std::uint64_t kFleetUuid = kFirstRequestUuid - 2, kUp = kFleetUuid + 1;
+constexpr std::int64_t kFleetPid = 1'000'000;
 constexpr std::int32_t kMaxCores = static_cast<std::int32_t>(kUuidsPerReplica - kFirstCore);
 
 std::uint64_t process_uuid(std::int32_t replica) {
@@ -107,6 +110,19 @@ struct Timeline::Impl {
     return uuid;
   }
 
+  /// The track of what a replica is there for, where replicas come and go.
+  std::uint64_t state_track(std::int32_t replica) {
+    const auto uuid = process(replica) + kState;
+    if (states.emplace(replica, ReplicaState::up).second) {
+      if (states.size() == 1) {
+        writer.process(kFleetUuid, kFleetPid, "fleet", 0);
+        writer.counter(kUp, kFleetUuid, "replicas up", 0, "replicas");
+      }
+      writer.track(uuid, process_uuid(replica), "replica", 5, "When it starts, drains or is down.");
+    }
+    return uuid;
+  }
+
   void counters(CoreId where, Ps start, Ps end, const CoreLoad& load, std::int64_t batch_tokens) {
     auto& shown = cores[{where.replica, where.core}];
     if (where.core == 0) {
@@ -140,6 +156,8 @@ struct Timeline::Impl {
   std::map<std::int32_t, bool> processes;
   std::set<std::pair<std::int32_t, std::int32_t>> rows;
   std::map<std::pair<std::int32_t, std::int32_t>, Shown> cores;
+  std::map<std::int32_t, ReplicaState> states;  ///< of replicas that come and go
+  std::int64_t up = 0;
   std::map<RequestId, Ps> received;  ///< when KV caches came, of requests not done yet
   std::int64_t slices = 0, left_out = 0;
   Ps stopped_at = kNever;
@@ -209,6 +227,32 @@ void Timeline::on_kv_transfer(const KvTransfer& t) {
   impl_->received[t.request] = t.end;
 }
 
+void Timeline::on_replica(const ReplicaChange& c) {
+  auto& m = *impl_;
+  if (m.options.detail == TimelineDetail::off) return;
+  const bool first = m.states.count(c.replica) == 0;
+  const auto track = m.state_track(c.replica);
+  ReplicaState& state = m.states[c.replica];
+  if (state != ReplicaState::up) m.writer.end(track, c.time);
+  m.up += (c.state == ReplicaState::up ? 1 : 0) - (!first && state == ReplicaState::up ? 1 : 0);
+  state = c.state;
+  m.writer.count(kUp, c.time, m.up);
+  if (state == ReplicaState::up) return;
+  m.writer.begin(track, c.time,
+                 state == ReplicaState::starting   ? Writer::Name::starting
+                 : state == ReplicaState::draining ? Writer::Name::draining
+                 : c.failed                        ? Writer::Name::failed
+                                                   : Writer::Name::down);
+}
+
+void Timeline::on_retry(const Retry& retry) {
+  auto& m = *impl_;
+  if (m.options.detail == TimelineDetail::off || !m.in_window(retry.time, retry.time + Ps(1))) return;
+  if (!m.room(1, retry.time)) return;
+  m.writer.instant(m.state_track(retry.replica), retry.time, Writer::Name::retry,
+                   {{Writer::Arg::request, retry.request}, {Writer::Arg::output_tokens, retry.delivered}});
+}
+
 void Timeline::on_request_done(const RequestRecord& r) {
   auto& m = *impl_;
   Ps decoding = r.first_token;
@@ -238,8 +282,11 @@ void Timeline::on_request_done(const RequestRecord& r) {
   m.writer.end(track, r.done);
 }
 
-void Timeline::on_end(Ps) {
+void Timeline::on_end(Ps end) {
   auto& m = *impl_;
+  for (const auto& [replica, state] : m.states) {
+    if (state != ReplicaState::up) m.writer.end(process_uuid(replica) + kState, end);
+  }
   for (auto& [id, shown] : m.cores) {
     if (id.second == 0) m.show(shown, {id.first, 0}, shown.busy_until, {}, 0);
   }

@@ -82,19 +82,38 @@ struct TimeseriesCsv::Impl {
     return by_replica.try_emplace(where.replica, Series(options.interval)).first->second;
   }
 
+  /// Another number of replicas is up from `now` on.
+  void count_up(int change, Ps now) {
+    while (up_since < now) {
+      const auto i = static_cast<std::size_t>(up_since.value / options.interval.value);
+      const Ps edge = options.interval * static_cast<std::int64_t>(i + 1);
+      if (i >= up_s.size()) up_s.resize(i + 1);
+      up_s[i] += up * to_seconds(std::min(edge, now) - up_since).value;
+      up_since = std::min(edge, now);
+    }
+    up += change;
+  }
+
   void row(Ps start, Ps end, int replica, const Interval& sums, double kv_parts) {
     // The last interval is as long as what happened in it.
     const double length = std::max(1e-12, to_seconds(std::min(end, start + options.interval) - start).value);
     file.write(fmt::format("{:g},", to_seconds(start).value));
     if (options.per_replica) file.write(fmt::format("{},", replica));
-    file.write(fmt::format("{:.3f},{:.3f},{:.3f},{:.1f},{:.1f}\n", sums.running / length,
-                           sums.waiting / length, 100 * sums.kv / length / (kv_parts * options.engine_cores),
+    file.write(fmt::format("{:.3f},{:.3f},{:.3f},{:.1f},{:.1f}", sums.running / length, sums.waiting / length,
+                           100 * sums.kv / length / (kv_parts * options.engine_cores),
                            sums.prompt_tokens / length, sums.output_tokens / length));
+    if (options.fleet) {
+      const auto i = static_cast<std::size_t>(start.value / options.interval.value);
+      file.write(fmt::format(",{:.3f}", i < up_s.size() ? up_s[i] / length : 0.0));
+    }
+    file.write("\n");
   }
 
   void write(Ps end) {
-    file.write(options.per_replica ? "t_s,replica,running,waiting,kv_used_pct,prompt_tok_s,gen_tok_s\n"
-                                   : "t_s,running,waiting,kv_used_pct,prompt_tok_s,gen_tok_s\n");
+    file.write(options.per_replica ? "t_s,replica,running,waiting,kv_used_pct,prompt_tok_s,gen_tok_s"
+                                   : "t_s,running,waiting,kv_used_pct,prompt_tok_s,gen_tok_s");
+    file.write(options.fleet ? ",replicas_up\n" : "\n");
+    count_up(0, end);
     std::size_t rows = 0;
     for (const auto& [replica, s] : by_replica) rows = std::max(rows, s.intervals().size());
     for (std::size_t i = 0; i < rows; ++i) {
@@ -113,6 +132,10 @@ struct TimeseriesCsv::Impl {
   TimeseriesOptions options;
   OutputFile file;
   std::map<std::int32_t, Series> by_replica;
+  std::map<std::int32_t, bool> is_up;
+  std::vector<double> up_s;  ///< by interval, replicas times seconds
+  int up = 0;
+  Ps up_since{0};
 };
 
 TimeseriesCsv::TimeseriesCsv(std::string path, TimeseriesOptions options) {
@@ -140,6 +163,14 @@ void TimeseriesCsv::on_mixed_step(const MixedStep& step) {
   last.prompt_tokens += static_cast<double>(step.prefill_tokens);
   last.output_tokens += static_cast<double>(step.decode_seqs + step.extra_tokens);
   for (const auto& chunk : step.chunks) last.output_tokens += chunk.last ? 1 : 0;
+}
+
+void TimeseriesCsv::on_replica(const ReplicaChange& change) {
+  auto& m = *impl_;
+  bool& was = m.is_up[change.replica];
+  const bool is = change.state == ReplicaState::up;
+  m.count_up((is ? 1 : 0) - (was ? 1 : 0), change.time);
+  was = is;
 }
 
 void TimeseriesCsv::on_end(Ps end) {

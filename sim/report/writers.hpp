@@ -34,6 +34,7 @@ struct TimeseriesOptions {
   bool per_replica = false;  ///< a `replica` column after t_s, one row per replica and interval
   int kv_block_size = 16;
   int engine_cores = 1;  ///< of each replica, with a KV cache each
+  bool fleet = false;    ///< a last column, replicas_up: those that take requests, on the mean
 };
 
 /// timeseries.csv: t_s,running,waiting,kv_used_pct,prompt_tok_s,gen_tok_s per interval. Requests are summed
@@ -45,6 +46,7 @@ class TimeseriesCsv final : public Observer {
   ~TimeseriesCsv() override;
   void on_decode_run(const DecodeRun&) override;
   void on_mixed_step(const MixedStep&) override;
+  void on_replica(const ReplicaChange&) override;
   void on_end(Ps end) override;
 
  private:
@@ -68,7 +70,8 @@ struct TimelineOptions {
 
 /// timeline.pftrace: a native Perfetto trace (https://perfetto.dev). A replica is a process with the tracks
 /// "requests" (queued, prefill, KV transfer, decode nested in each), "engine steps" and counters for running,
-/// waiting, KV use and batch tokens.
+/// waiting, KV use and batch tokens. Where replicas come and go there is a track of when one starts, drains,
+/// is down and loses requests, and a counter of those up.
 class Timeline final : public Observer {
  public:
   explicit Timeline(const std::string& path, TimelineOptions options = {});
@@ -77,6 +80,8 @@ class Timeline final : public Observer {
   void on_mixed_step(const MixedStep&) override;
   void on_preemption(RequestId, CoreId, Ps) override;
   void on_kv_transfer(const KvTransfer&) override;
+  void on_replica(const ReplicaChange&) override;
+  void on_retry(const Retry&) override;
   void on_request_done(const RequestRecord&) override;
   void on_end(Ps end) override;
 

@@ -5,8 +5,9 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
-#include "des/flow_model.hpp"
+#include "scenario/fleet.hpp"
 #include "scenario/parallelism.hpp"
+#include "scenario/placement.hpp"
 
 namespace orrery {
 namespace {
@@ -26,34 +27,13 @@ Scenario pool_scenario(const Scenario& s, Role role) {
   return pool;
 }
 
-/// GPUs from `first` on for each of a pool's replicas, none across servers where one can hold it. Returns how
-/// many the pool takes.
+/// Gives a pool its GPUs from `first` on. Returns how many it takes.
 int place(Deployment& pool, Role role, int first) {
-  const int gpus = pool.lowering.shard.gpus(), node = pool.topology.gpus_per_node;
-  const int per_server = std::max(1, node / gpus);
-  const int stride = gpus >= node ? (gpus + node - 1) / node * node : node;
-  int end = 0;
-  for (std::size_t i = 0; i < pool.cluster.replicas.size(); ++i) {
-    ReplicaConfig& replica = pool.cluster.replicas[i];
-    const int n = static_cast<int>(i);
-    const int offset = n / per_server * stride + n % per_server * gpus;
+  for (ReplicaConfig& replica : pool.cluster.replicas) {
     replica.role = role;
     replica.scheduler.hands_over = role == Role::prefill;
-    replica.first_gpu = first + offset, replica.gpus = gpus;
-    end = offset + gpus;
   }
-  return end;
-}
-
-ServerGroup servers(const Deployment& pool, int gpus) {
-  return {pool.topology, pool.device.pcie_bytes_per_s, gpus};
-}
-
-std::string choose_fabric(const Scenario& s, std::vector<std::string>& warnings) {
-  if (s.pools.fabric != "auto") return Registry<FlowModels>::find(s.pools.fabric).name;
-  if (contended_fabric_built_in()) return "simgrid";
-  warnings.emplace_back("SimGrid is not built in: transfers do not slow each other down");
-  return "uncontended";
+  return place_replicas(pool, first);
 }
 
 }  // namespace
@@ -67,6 +47,10 @@ Deployment deploy_pools(const Scenario& s) {
     throw ConfigError(fmt::format("{} replicas prefill and {} decode: it takes both",
                                   s.pools.prefill_replicas, s.pools.decode_replicas),
                       "--prefill-replicas 1 --decode-replicas 1", ExitCode::usage);
+  }
+  if (has_fleet(s)) {
+    throw ConfigError("replicas that prefill for others do not come and go: it is not modelled",
+                      "--replicas, without failures, drains and autoscaling", ExitCode::usage);
   }
   Deployment d = deploy(pool_scenario(s, Role::prefill));
   Deployment decode = deploy(pool_scenario(s, Role::decode));
@@ -84,9 +68,9 @@ Deployment deploy_pools(const Scenario& s) {
   const int whole =
       (prefill_gpus + d.topology.gpus_per_node - 1) / d.topology.gpus_per_node * d.topology.gpus_per_node;
   const int decode_gpus = place(decode, Role::decode, whole);
-  const std::vector<ServerGroup> groups{servers(d, whole), servers(decode, decode_gpus)};
+  const std::vector<ServerGroup> groups{server_group(d, whole), server_group(decode, decode_gpus)};
   d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, load_network(s.pools.network)),
-                      choose_fabric(s, d.warnings)};
+                      choose_flows(s, d.warnings)};
   HandoverConfig handover;
   handover.router = decode.cluster.router;
   handover.layers = d.model.layers();

@@ -44,6 +44,7 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
   info.gpus_per_replica = d.lowering.shard.gpus();
   info.replicas = d.replicas();
   info.parallelism = name(d.lowering.shard);
+  if (d.cluster.fleet && !d.cluster.fleet->remeshings.empty()) info.replicas = d.cluster.fleet->initial;
   if (d.cluster.handover) {
     for (const ReplicaConfig& replica : d.cluster.replicas) info.gpus += replica.gpus;
     info.parallelism += " prefill, " + name(d.cluster.replicas.back().pricer->shard()) + " decode";
@@ -84,6 +85,7 @@ class Recorders {
       : metrics_(metrics_options(s, o, d)) {
     all_.push_back(&metrics_);
     if (d.cluster.handover) all_.push_back(&transfers_);
+    if (d.cluster.fleet) all_.push_back(&fleet_);
     if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
     if (o.progress) add(std::make_unique<Progress>(total));
     all_.insert(all_.end(), o.observers.begin(), o.observers.end());
@@ -92,6 +94,7 @@ class Recorders {
   std::span<Observer* const> all() const { return all_; }
   const Metrics& metrics() const { return metrics_; }
   const Transfers& transfers() const { return transfers_; }
+  const FleetLog& fleet() const { return fleet_; }
   std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
 
  private:
@@ -110,6 +113,7 @@ class Recorders {
       TimeseriesOptions t;
       t.kv_block_size = d.kv.growing_block();
       t.engine_cores = d.cluster.replicas.front().engine_cores;
+      t.fleet = d.cluster.fleet.has_value();
       add(std::make_unique<TimeseriesCsv>(folder + "timeseries.csv", t));
     }
     if (o.timeline == TimelineDetail::off) return;
@@ -123,14 +127,28 @@ class Recorders {
 
   Metrics metrics_;
   Transfers transfers_;
+  FleetLog fleet_;
   Timeline* timeline_ = nullptr;
   std::vector<std::unique_ptr<Observer>> owned_;
   std::vector<Observer*> all_;
 };
 
+/// Replicas that come and go are idle, and cost, while they are there.
+void bill(const FleetSummary& fleet, const Deployment& d, Summary& s) {
+  double gpu_s = 0;
+  for (std::size_t r = 0; r < fleet.billed_by_replica_s.size(); ++r) {
+    const double there = fleet.billed_by_replica_s[r];
+    gpu_s += there * d.cluster.replicas[r].pricer->shard().gpus();
+    if (r < s.gpu.size()) s.gpu[r].idle_s = std::max(0.0, there - s.gpu[r].decode_s - s.gpu[r].prefill_s);
+  }
+  if (!s.info.usd_per_gpu_hour || s.total_output_tokens == 0) return;
+  s.usd_per_million_output_tokens =
+      *s.info.usd_per_gpu_hour * gpu_s / 3600 / static_cast<double>(s.total_output_tokens) * 1e6;
+}
+
 /// Where the servers would saturate under the requests that were completed.
 std::optional<double> headroom(const Summary& s, const Deployment& d) {
-  if (s.completed == 0 || d.cluster.handover) return std::nullopt;
+  if (s.completed == 0 || d.cluster.handover || d.cluster.fleet) return std::nullopt;
   const auto n = static_cast<double>(s.completed);
   MeanRequest r;
   r.held_tokens = static_cast<double>(s.total_input_tokens) / n;
@@ -215,10 +233,14 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     const TimeShares shares = difference(account(d), before);
     r.draft_share = draft_share(shares);
     add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
-    if (options.resimulations > 0 && !r.simulation.interrupted && !cluster.handover) {
+    if (options.resimulations > 0 && !r.simulation.interrupted && !cluster.handover && !cluster.fleet) {
       resimulate_intervals(r, d, scenario, shares, options.resimulations);
     }
     r.saturation_rps = headroom(r.summary, d);
+  }
+  if (cluster.fleet) {
+    r.fleet = recorders.fleet().summary();
+    bill(*r.fleet, d, r.summary);
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   r.notes = source->notes();
@@ -241,6 +263,7 @@ OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
+  if (r.fleet) json["orrery"]["fleet"] = to_json(*r.fleet);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

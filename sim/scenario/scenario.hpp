@@ -25,6 +25,22 @@ struct PoolSettings {
   std::string network = "rail-fat-tree";
 };
 
+/// Replicas that come and go. Lists as they are written: see fleet.hpp.
+struct FleetSettings {
+  std::string failures, drain, autoscale;
+  double mtbf_s = 0, mttr_s = 600;
+  std::string retry = "resume";
+  std::int32_t max_retries = 3;
+  double retry_delay_s = 0;
+  std::string meshes;  ///< splits that follow one another
+  std::string spot_policy = "migrate";
+  double grace_period_s = 30;
+  std::optional<double> migration_bandwidth;  ///< bytes per second into a GPU; unset: its network card's
+  double instance_boot_s = 120, image_pull_s = 60;  ///< assumed
+  double graph_capture_s = 34;  ///< "init engine took 34.11 seconds", compiled before: vLLM issue 20264
+  std::optional<double> weights_bandwidth;  ///< bytes per second into one replica; unset: the network's
+};
+
 /// A question to the simulator: which model on which hardware under which engine, and who asks what of it.
 /// Engine arguments that are not set take the defaults of that engine version on that device.
 /// Names are vLLM's; other engines' arguments are mapped onto them.
@@ -42,6 +58,7 @@ struct Scenario {
   std::int32_t replicas = 1;
   std::string router = "round_robin";
   PoolSettings pools;
+  FleetSettings fleet;
 
   std::string dtype = "auto";
   std::string quantization = "auto";

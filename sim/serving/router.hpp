@@ -12,6 +12,7 @@ namespace orrery {
 
 /// What a router may know of a replica when a request arrives.
 struct ReplicaView {
+  int replica = 0;  ///< its number in the cluster: of those that come and go, routers see who is there
   std::int64_t outstanding_requests = 0;  ///< sent to it and not finished
   Tokens outstanding_tokens = 0;          ///< prompt and output tokens of those requests
   std::int64_t kv_blocks_free = 0;

@@ -137,7 +137,7 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     brought_from_ = 0;
     queue_->admitted(seq);
     kv_.admit(seq, hit, hit.tokens + tokens);
-    if (seq.preemptions == 0) seq.cached_tokens = hit.tokens;
+    if (seq.preemptions == 0 && seq.generated == 0) seq.cached_tokens = hit.tokens;
     seq.computed = hit.tokens + tokens;
     seq.state = Sequence::State::prefilling;
     commit(seq, 1);

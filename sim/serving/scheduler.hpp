@@ -3,6 +3,7 @@
 #include <deque>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/registry.hpp"
@@ -67,6 +68,16 @@ class Scheduler {
   Tokens tokens_to_receive(SeqIndex index) const;
   /// Sequences whose blocks are held for a transfer, from here or to here.
   std::int64_t in_transfer() const { return in_transfer_; }
+
+  // Requests that leave before they are done, and go on elsewhere (evacuation.cpp).
+
+  /// All requests there are, as they stand if the plans `lost`, the latest ones, in the order they were made,
+  /// are never run. The scheduler is of no use afterwards. Not with drawn tokens.
+  void evacuate(std::span<const BatchPlan* const> lost,
+                std::vector<std::pair<SeqIndex, Evacuated>>& out) const;
+  /// As add(), of a request that another engine has begun: what was delivered is computed again with its
+  /// prompt. With `kv_kept`, of one with a first token, as add_computed(): its KV comes.
+  SeqIndex add_begun(const Evacuated& begun, bool kv_kept, const char** refusal);
 
   Sequence& sequence(SeqIndex index) { return sequences_[static_cast<std::size_t>(index)]; }
   const Sequence& sequence(SeqIndex index) const { return sequences_[static_cast<std::size_t>(index)]; }
@@ -160,6 +171,7 @@ class Scheduler {
   void bring_first();
   void put_back_first();
   Tokens stored_tokens(const Sequence& seq) const;
+  Tokens settled_clock(int lane, std::span<const BatchPlan* const> lost) const;
 
   Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace
   static constexpr std::int64_t kPlenty = std::int64_t{1} << 60;

@@ -104,7 +104,8 @@ SeqIndex Scheduler::choose_victim() const {
 void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   Sequence& seq = sequence(victim);
   const Tokens stored = stored_tokens(seq);
-  if (seq.state == Sequence::State::decoding) {
+  seq.decoded = seq.state == Sequence::State::decoding;
+  if (seq.decoded) {
     DecodePool& set = pools_[static_cast<std::size_t>(seq.lane)];
     set.leave(seq.target, seq.joined);
     queue_->decodes(seq, -1);

@@ -29,9 +29,18 @@ struct KvHold {
 
 /// What happened to a request in the engine that computed its prompt and its first token.
 struct Prefilled {
-  Ps queued{0}, scheduled{0}, first_token{0};  ///< inside the engine, as in Sequence
+  Ps queued{0}, scheduled{kNever}, first_token{kNever};  ///< inside the engine, as in Sequence
   Tokens cached_tokens = 0;
   std::int32_t preemptions = 0;
+};
+
+/// A request taken out of an engine before it was done, and what it has behind it.
+struct Evacuated {
+  Request request;
+  Tokens delivered = 0;  ///< tokens of its answer that its client has
+  Tokens stored = 0;     ///< tokens whose KV was in the cache
+  Prefilled before;
+  Ps last_token{kNever};  ///< when the client got the latest one; kNever = none yet
 };
 
 /// One request inside a scheduler. Members of the decode set keep no running state here: their progress
@@ -47,6 +56,7 @@ struct Sequence {
   std::uint32_t generation = 0;  ///< tells stale heap entries of a reused slot
   State state = State::free;
   bool kv_to_come = false;   ///< another engine computed its prompt: waits for blocks, then for their content
+  bool decoded = false;      ///< preempted last from a decode set, not while its prompt was computed
   bool holds_ahead = false;  ///< has KV blocks for drafted tokens beside its own
   std::int16_t lane = 0;     ///< of its decode set
   std::int64_t last_plan = 0;  ///< number of the plan that has its latest prompt chunk, or had it preempted

@@ -40,8 +40,12 @@ inline std::shared_ptr<StepPricer> pricer(const ModelSpec& model, KernelPlan pla
 class Records final : public Observer {
  public:
   std::vector<RequestRecord> all;
+  std::vector<ReplicaChange> changes;
+  std::vector<Retry> retries;
   std::int64_t tokens = 0, steps = 0;
   void on_request_done(const RequestRecord& r) override { all.push_back(r); }
+  void on_replica(const ReplicaChange& c) override { changes.push_back(c); }
+  void on_retry(const Retry& r) override { retries.push_back(r); }
   void on_decode_run(const DecodeRun& r) override { tokens += r.tokens(), steps += r.steps; }
   void on_mixed_step(const MixedStep& s) override {
     tokens += s.decode_seqs + s.extra_tokens, ++steps;

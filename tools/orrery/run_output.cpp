@@ -26,6 +26,20 @@ std::string pools_lines(const PoolsReport& p) {
   return out;
 }
 
+std::string fleet_lines(const FleetSummary& f) {
+  std::string out = fmt::format(" replicas     {:.2f} of {} up on the mean ({} to {})", f.mean_up, f.replicas,
+                                f.least_up, f.most_up);
+  if (f.failures > 0) out += fmt::format(", {} failures", f.failures);
+  if (f.starts > 0)
+    out +=
+        fmt::format(", {} started ({:.0f} s each)", f.starts, f.starting_s / static_cast<double>(f.starts));
+  if (f.stops > 0) out += fmt::format(", {} stopped", f.stops);
+  out += fmt::format("; {:.4g} replica-hours paid for\n", f.billed_s() / 3600);
+  if (f.retries == 0) return out;
+  return out + fmt::format(" retries      {} of {} requests; {} streamed tokens kept, {} discarded\n",
+                           f.retries, f.retried_requests, f.tokens_kept, f.tokens_discarded);
+}
+
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
@@ -34,6 +48,7 @@ std::string footer(const RunResult& r) {
                        100 * r.draft_share);
   }
   if (r.pools) out += pools_lines(*r.pools);
+  if (r.fleet) out += fleet_lines(*r.fleet);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)
