@@ -22,6 +22,11 @@ class LockstepReplica final : public Replica {
   void expect(const Request& request, Ps now) override;
   void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
   void release(const SequenceHandle& sequence, Ps now) override;
+  void catch_up(Ps now) override;
+  EngineCore* core(int index) override {
+    return index < std::ssize(cores_) ? &cores_[static_cast<std::size_t>(index)] : nullptr;
+  }
+  void look_again(Ps now) override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
   std::int64_t kv_blocks_free() const override;
@@ -30,7 +35,6 @@ class LockstepReplica final : public Replica {
 
  private:
   void begin(Ps now);
-  void look_again(Ps now);
   void decide_run(Ps now);
   AffinePrice slowest();
   std::size_t choose_core(Ps now);

@@ -16,9 +16,12 @@ PipelineReplica::PipelineReplica(int index, const ReplicaConfig& config, const C
 
 void PipelineReplica::enqueue(const Request& request, Ps now) {
   for (Observer* o : context_.observers) o->on_arrival(request, where_);
-  if (core_.enqueue(request, now) == EngineCore::Arrival::refused || !core_.may_plan()) return;
-  // As an event of its own: all arrivals of this instant are seen together.
-  wake_ = std::min(wake_, std::max(now, scheduler_free_));
+  if (core_.enqueue(request, now) != EngineCore::Arrival::refused) look_again(now);
+}
+
+/// As an event of its own: all arrivals of this instant are seen together.
+void PipelineReplica::look_again(Ps now) {
+  if (core_.may_plan()) wake_ = std::min(wake_, std::max(now, scheduler_free_));
 }
 
 Ps PipelineReplica::next_event() const {

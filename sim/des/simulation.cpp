@@ -8,6 +8,7 @@
 #include "des/cluster.hpp"
 #include "des/disaggregation.hpp"
 #include "des/event_queue.hpp"
+#include "des/migration.hpp"
 #include "des/replica.hpp"
 #include "des/timers.hpp"
 #include "serving/router.hpp"
@@ -32,6 +33,9 @@ class Simulation final : public RequestListener, public Cluster {
       replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
       views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
+    }
+    if (cluster.migration) {
+      migration_ = std::make_unique<LiveMigration>(*cluster.migration, context, static_cast<Cluster&>(*this));
     }
   }
 
@@ -115,6 +119,7 @@ class Simulation final : public RequestListener, public Cluster {
     spare_.push_back(transit.slot);
     const Tokens room = cluster_.replicas.front().scheduler.max_model_len - request.prompt_tokens;
     if (room > 0 && request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
+    if (router_->reads_freeness()) read_freeness(transit.time);
     const int r = entry_ == 1 ? 0 : router_->route(request, {views_.data(), entry_}, Probe{*this, 0});
     if (handovers_) request = handovers_->prefill_part(request);
     enter(r, request);
@@ -128,6 +133,12 @@ class Simulation final : public RequestListener, public Cluster {
     ReplicaView& view = views_[static_cast<std::size_t>(replica)];
     ++view.outstanding_requests;
     view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
+  }
+
+  void read_freeness(Ps now) {
+    const double headroom = cluster_.migration ? cluster_.migration->params.urgent_tokens : 0;
+    for (std::size_t i = 0; i < entry_; ++i)
+      views_[i].freeness = orrery::freeness(*replicas_[i], headroom, now);
   }
 
   void step() {
@@ -157,6 +168,10 @@ class Simulation final : public RequestListener, public Cluster {
   }
   void on_reserved(const Request& request, const SequenceHandle& sequence, Tokens tokens, Ps now) override {
     handovers_->on_reserved(request, sequence, tokens, now);
+  }
+
+  void on_departed(const Request&, const SequenceHandle& sequence, const Prefilled& before, Ps now) override {
+    migration_->on_departed(sequence, before, now);
   }
 
   Replica& replica(int index) override { return *replicas_[static_cast<std::size_t>(index)]; }
@@ -225,6 +240,7 @@ class Simulation final : public RequestListener, public Cluster {
   std::unique_ptr<Fabric> fabric_;
   Timers timers_;
   std::unique_ptr<Disaggregation> handovers_;
+  std::unique_ptr<LiveMigration> migration_;
   SimulationResult result_;
   EventQueue events_;
   std::priority_queue<Transit, std::vector<Transit>, std::greater<>> in_transit_;

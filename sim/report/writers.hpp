@@ -77,6 +77,7 @@ class Timeline final : public Observer {
   void on_mixed_step(const MixedStep&) override;
   void on_preemption(RequestId, CoreId, Ps) override;
   void on_kv_transfer(const KvTransfer&) override;
+  void on_migration(const Migration& migration) override;
   void on_request_done(const RequestRecord&) override;
   void on_end(Ps end) override;
 

@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "cost/scaled.hpp"
 #include "scenario/expert_settings.hpp"
+#include "scenario/migration.hpp"
 #include "scenario/parallelism.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/precision.hpp"
@@ -271,6 +272,7 @@ Deployment deploy(const Scenario& s) {
   d.cluster.seed = s.seed;
   d.cluster.stepwise = s.stepwise;
   if (s.until_s > 0) d.cluster.until = to_ps(Seconds(s.until_s));
+  add_migration(s, d);
   return d;
 }
 

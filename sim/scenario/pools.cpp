@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
-#include "des/flow_model.hpp"
 #include "scenario/parallelism.hpp"
+#include "scenario/placement.hpp"
 
 namespace orrery {
 namespace {
@@ -16,6 +16,7 @@ Scenario pool_scenario(const Scenario& s, Role role) {
   const bool prefill = role == Role::prefill;
   Scenario pool = s;
   pool.pools = {};
+  pool.migration.policy = "off";
   pool.replicas = prefill ? s.pools.prefill_replicas : s.pools.decode_replicas;
   const std::string& gpu = prefill ? s.pools.prefill_gpu : s.pools.decode_gpu;
   if (!gpu.empty()) pool.gpu = gpu;
@@ -24,36 +25,6 @@ Scenario pool_scenario(const Scenario& s, Role role) {
   if (tp > 0) pool.tensor_parallel_size = tp;
   if (!prefill && !s.pools.decode_router.empty()) pool.router = s.pools.decode_router;
   return pool;
-}
-
-/// GPUs from `first` on for each of a pool's replicas, none across servers where one can hold it. Returns how
-/// many the pool takes.
-int place(Deployment& pool, Role role, int first) {
-  const int gpus = pool.lowering.shard.gpus(), node = pool.topology.gpus_per_node;
-  const int per_server = std::max(1, node / gpus);
-  const int stride = gpus >= node ? (gpus + node - 1) / node * node : node;
-  int end = 0;
-  for (std::size_t i = 0; i < pool.cluster.replicas.size(); ++i) {
-    ReplicaConfig& replica = pool.cluster.replicas[i];
-    const int n = static_cast<int>(i);
-    const int offset = n / per_server * stride + n % per_server * gpus;
-    replica.role = role;
-    replica.scheduler.hands_over = role == Role::prefill;
-    replica.first_gpu = first + offset, replica.gpus = gpus;
-    end = offset + gpus;
-  }
-  return end;
-}
-
-ServerGroup servers(const Deployment& pool, int gpus) {
-  return {pool.topology, pool.device.pcie_bytes_per_s, gpus};
-}
-
-std::string choose_fabric(const Scenario& s, std::vector<std::string>& warnings) {
-  if (s.pools.fabric != "auto") return Registry<FlowModels>::find(s.pools.fabric).name;
-  if (contended_fabric_built_in()) return "simgrid";
-  warnings.emplace_back("SimGrid is not built in: transfers do not slow each other down");
-  return "uncontended";
 }
 
 }  // namespace
@@ -80,10 +51,13 @@ Deployment deploy_pools(const Scenario& s) {
   if (d.device.name == decode.device.name && name(d.lowering.shard) == name(decode.lowering.shard)) {
     for (ReplicaConfig& replica : decode.cluster.replicas) replica.pricer = d.cluster.replicas.front().pricer;
   }
-  const int prefill_gpus = place(d, Role::prefill, 0);
+  const int prefill_gpus = place(d, 0);
   const int whole =
       (prefill_gpus + d.topology.gpus_per_node - 1) / d.topology.gpus_per_node * d.topology.gpus_per_node;
-  const int decode_gpus = place(decode, Role::decode, whole);
+  const int decode_gpus = place(decode, whole);
+  for (ReplicaConfig& replica : d.cluster.replicas)
+    replica.role = Role::prefill, replica.scheduler.hands_over = true;
+  for (ReplicaConfig& replica : decode.cluster.replicas) replica.role = Role::decode;
   const std::vector<ServerGroup> groups{servers(d, whole), servers(decode, decode_gpus)};
   d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, load_network(s.pools.network)),
                       choose_fabric(s, d.warnings)};
@@ -91,11 +65,7 @@ Deployment deploy_pools(const Scenario& s) {
   handover.router = decode.cluster.router;
   handover.layers = d.model.layers();
   handover.overlap = s.pools.kv_transfer == "overlapped";
-  handover.kv_bytes = [model = d.model, lowering = [&] {
-    LoweringContext whole_model = d.lowering;
-    whole_model.shard = {};
-    return whole_model;
-  }()](Tokens tokens) { return model.sequence_bytes(tokens, lowering); };
+  handover.kv_bytes = sequence_bytes(d);
   d.cluster.handover = handover;
   d.cluster.replicas.insert(d.cluster.replicas.end(), decode.cluster.replicas.begin(),
                             decode.cluster.replicas.end());

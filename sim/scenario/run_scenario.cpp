@@ -83,6 +83,7 @@ class Recorders {
       : metrics_(metrics_options(s, o, d)) {
     all_.push_back(&metrics_);
     if (d.cluster.handover) all_.push_back(&transfers_);
+    if (d.cluster.migration) all_.push_back(&migrations_);
     if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
     if (o.progress) add(std::make_unique<Progress>(total));
     all_.insert(all_.end(), o.observers.begin(), o.observers.end());
@@ -91,6 +92,7 @@ class Recorders {
   std::span<Observer* const> all() const { return all_; }
   const Metrics& metrics() const { return metrics_; }
   const Transfers& transfers() const { return transfers_; }
+  const Migrations& migrations() const { return migrations_; }
   std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
 
  private:
@@ -122,6 +124,7 @@ class Recorders {
 
   Metrics metrics_;
   Transfers transfers_;
+  Migrations migrations_;
   Timeline* timeline_ = nullptr;
   std::vector<std::unique_ptr<Observer>> owned_;
   std::vector<Observer*> all_;
@@ -219,6 +222,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     r.saturation_rps = headroom(r.summary, d);
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
+  if (cluster.migration) r.migrations = recorders.migrations().summary();
   r.notes = source->notes();
   r.speculation = d.speculation;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
@@ -239,6 +243,7 @@ OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
+  if (r.migrations) json["orrery"]["migrations"] = to_json(*r.migrations);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

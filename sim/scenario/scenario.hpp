@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json.hpp"
+#include "serving/migration_policy.hpp"
 #include "workload/source.hpp"
 
 namespace orrery {
@@ -42,6 +43,7 @@ struct Scenario {
   std::int32_t replicas = 1;
   std::string router = "round_robin";
   PoolSettings pools;
+  MigrationParams migration{.policy = "off"};  ///< its `fabric` and `network` are those of pools
 
   std::string dtype = "auto";
   std::string quantization = "auto";
