@@ -29,6 +29,7 @@ class Simulation final : public RequestListener, public Cluster {
       decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
     }
     router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
+    reads_freeness_ = router_->reads_freeness();
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
       replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
@@ -119,7 +120,7 @@ class Simulation final : public RequestListener, public Cluster {
     spare_.push_back(transit.slot);
     const Tokens room = cluster_.replicas.front().scheduler.max_model_len - request.prompt_tokens;
     if (room > 0 && request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
-    if (router_->reads_freeness()) read_freeness(transit.time);
+    if (reads_freeness_) read_freeness(transit.time);
     const int r = entry_ == 1 ? 0 : router_->route(request, {views_.data(), entry_}, Probe{*this, 0});
     if (handovers_) request = handovers_->prefill_part(request);
     enter(r, request);
@@ -248,6 +249,7 @@ class Simulation final : public RequestListener, public Cluster {
   std::vector<std::int32_t> spare_;
   Request next_;
   bool has_next_ = false;
+  bool reads_freeness_ = false;
   const bool closed_loop_ = source_.closed_loop();
 };
 

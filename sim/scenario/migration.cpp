@@ -20,10 +20,10 @@ void add_migration(const Scenario& s, Deployment& d) {
   }
   d.cluster.migration = MigrationConfig{s.migration, sequence_bytes(d)};
   d.cluster.migration->params.policy = Registry<MigrationPolicies>::find(s.migration.policy).name;
-  const int gpus = place(d, 0);
-  const std::vector<ServerGroup> groups{servers(d, gpus)};
+  const int gpus = place_replicas(d, 0);
+  const std::vector<ServerGroup> groups{server_group(d, gpus)};
   d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, load_network(s.pools.network)),
-                      choose_fabric(s, d.warnings)};
+                      choose_flows(s, d.warnings)};
 }
 
 }  // namespace orrery

@@ -6,7 +6,7 @@
 
 namespace orrery {
 
-int place(Deployment& d, int first) {
+int place_replicas(Deployment& d, int first) {
   const int gpus = d.lowering.shard.gpus(), node = d.topology.gpus_per_node;
   const int per_server = std::max(1, node / gpus);
   const int stride = gpus >= node ? (gpus + node - 1) / node * node : node;
@@ -21,11 +21,11 @@ int place(Deployment& d, int first) {
   return end;
 }
 
-ServerGroup servers(const Deployment& d, int gpus) {
+ServerGroup server_group(const Deployment& d, int gpus) {
   return {d.topology, d.device.pcie_bytes_per_s, gpus};
 }
 
-std::string choose_fabric(const Scenario& s, std::vector<std::string>& warnings) {
+std::string choose_flows(const Scenario& s, std::vector<std::string>& warnings) {
   if (s.pools.fabric != "auto") return Registry<FlowModels>::find(s.pools.fabric).name;
   if (contended_fabric_built_in()) return "simgrid";
   warnings.emplace_back("SimGrid is not built in: transfers do not slow each other down");

@@ -51,16 +51,16 @@ Deployment deploy_pools(const Scenario& s) {
   if (d.device.name == decode.device.name && name(d.lowering.shard) == name(decode.lowering.shard)) {
     for (ReplicaConfig& replica : decode.cluster.replicas) replica.pricer = d.cluster.replicas.front().pricer;
   }
-  const int prefill_gpus = place(d, 0);
+  const int prefill_gpus = place_replicas(d, 0);
   const int whole =
       (prefill_gpus + d.topology.gpus_per_node - 1) / d.topology.gpus_per_node * d.topology.gpus_per_node;
-  const int decode_gpus = place(decode, whole);
+  const int decode_gpus = place_replicas(decode, whole);
   for (ReplicaConfig& replica : d.cluster.replicas)
     replica.role = Role::prefill, replica.scheduler.hands_over = true;
   for (ReplicaConfig& replica : decode.cluster.replicas) replica.role = Role::decode;
-  const std::vector<ServerGroup> groups{servers(d, whole), servers(decode, decode_gpus)};
+  const std::vector<ServerGroup> groups{server_group(d, whole), server_group(decode, decode_gpus)};
   d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, load_network(s.pools.network)),
-                      choose_fabric(s, d.warnings)};
+                      choose_flows(s, d.warnings)};
   HandoverConfig handover;
   handover.router = decode.cluster.router;
   handover.layers = d.model.layers();
