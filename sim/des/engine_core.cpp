@@ -178,6 +178,8 @@ void EngineCore::settle(const StepRun& run, const StepPeers& peers, bool counted
   tell(run, gpu_share);
   deliver(now);
   scheduler_->complete(current_.plan);
+  for (const SeqIndex i : current_.plan.departing)
+    context_.listener.on_departed(scheduler_->sequence(i).request, {where_, i}, so_far(i, now), now);
   for (const SeqIndex i : current_.plan.finishing) hands_over_ ? hand_over(i, now) : finish_request(i, now);
 }
 
@@ -248,8 +250,7 @@ void EngineCore::hand_over(SeqIndex index, Ps now) {
   const Sequence& seq = scheduler_->sequence(index);
   context_.totals.prefix_query_tokens += seq.request.prompt_tokens;
   context_.totals.prefix_hit_tokens += seq.cached_tokens;
-  const Prefilled done{seq.queued, seq.scheduled, seq.first_token, seq.cached_tokens, seq.preemptions};
-  context_.listener.on_prefilled(seq.request, {where_, index}, done, now);
+  context_.listener.on_prefilled(seq.request, {where_, index}, so_far(index, seq.first_token), now);
 }
 
 void EngineCore::finish_request(SeqIndex index, Ps now) {

@@ -43,6 +43,15 @@ class EngineCore {
   Arrival expect(const Request& request, Ps now);
   void receive(SeqIndex index, const Prefilled& before) { scheduler_->received(index, before); }
   void release(SeqIndex index) { scheduler_->release_held(index); }
+  /// The first steps of the run in flight, `done`, are over; the others go on.
+  void pass(const StepRun& done, const StepPeers& peers, bool counted);
+  /// A sequence that decodes gets its last token here with the plan made last:
+  /// RequestListener::on_departed().
+  void depart(SeqIndex index);
+  /// Tokens of a decoding sequence that the steps behind it have put into its cache.
+  Tokens computed_tokens(SeqIndex index) const;
+  Scheduler& scheduler() { return *scheduler_; }
+  const Scheduler& scheduler() const { return *scheduler_; }
   /// Decides the step that starts at `now`; false when there is nothing to do.
   bool plan(Ps now);
   /// What the planned step brings to those that step together with it.
@@ -95,6 +104,7 @@ class EngineCore {
   std::int64_t chunk_count() const { return static_cast<std::int64_t>(current_.plan.chunks.size()); }
   void decide(BatchPlan& plan, Ps now);
   Arrival queued(const Request& request, SeqIndex index, bool was_empty, const char* refusal, Ps now);
+  Prefilled so_far(SeqIndex index, Ps last_token) const;
   void hand_over(SeqIndex index, Ps now);
   void refuse(const Request& request, const char* reason, Ps now);
   void mark_preempted(const BatchPlan& plan, Ps last_token);

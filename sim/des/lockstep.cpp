@@ -47,7 +47,6 @@ void LockstepReplica::enqueue(const Request& request, Ps now) {
   if (end_ == kNever || arrival == EngineCore::Arrival::first) look_again(now);
 }
 
-/// Something came about that the next decision should know.
 void LockstepReplica::look_again(Ps now) {
   if (end_ == kNever) {
     wake_ = now;  // as an event of its own: all arrivals of this instant are seen together
@@ -55,6 +54,20 @@ void LockstepReplica::look_again(Ps now) {
     run_.cut(now);
     end_ = run_.end();
   }
+}
+
+void LockstepReplica::catch_up(Ps now) {
+  if (end_ == kNever || run_.steps < 2) return;
+  StepRun done = run_;
+  done.cut(now);
+  if (--done.steps < 1) return;
+  busy_ += done.end() - done.start;
+  for (std::size_t i = 0; i < cores_.size(); ++i) {
+    if (cores_[i].planned()) cores_[i].pass(done, peers_, i == leader_);
+  }
+  run_.start = done.end();
+  run_.price.first += run_.price.slope * done.steps;
+  run_.steps -= done.steps;
 }
 
 void LockstepReplica::expect(const Request& request, Ps now) {

@@ -24,6 +24,11 @@ class LockstepReplica final : public Replica {
   void release(const SequenceHandle& sequence, Ps now) override;
   void evacuate(Ps now, std::vector<Evacuated>& out) override;
   void resume(const Evacuated& begun, bool kv_kept, Ps now) override;
+  void catch_up(Ps now) override;
+  EngineCore* core(int index) override {
+    return index < std::ssize(cores_) ? &cores_[static_cast<std::size_t>(index)] : nullptr;
+  }
+  void look_again(Ps now) override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
   std::int64_t waiting() const override;
@@ -34,7 +39,6 @@ class LockstepReplica final : public Replica {
  private:
   void settle(Ps now);
   void begin(Ps now);
-  void look_again(Ps now);
   void decide_run(Ps now);
   AffinePrice slowest();
   std::size_t choose_core(Ps now);

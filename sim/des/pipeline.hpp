@@ -19,6 +19,7 @@ class PipelineReplica final : public Replica {
   PipelineReplica(int index, const ReplicaConfig& config, const CoreContext& context);
 
   void enqueue(const Request& request, Ps now) override;
+  void look_again(Ps now) override;
   Ps next_event() const override;
   void evacuate(Ps now, std::vector<Evacuated>& out) override;
   void resume(const Evacuated& begun, bool kv_kept, Ps now) override;

@@ -10,6 +10,8 @@
 
 namespace orrery {
 
+class EngineCore;
+
 /// A sequence of a replica's engine core.
 struct SequenceHandle {
   CoreId where;
@@ -28,6 +30,8 @@ class RequestListener {
   virtual void on_prefilled(const Request&, const SequenceHandle&, const Prefilled&, Ps /*now*/) {}
   /// The first token of a request has been computed; told where CoreContext::first_tokens asks for it.
   virtual void on_first_token(const Request&, Ps /*now*/) {}
+  /// A sequence has had its last token on this replica; its blocks stay until Replica::release().
+  virtual void on_departed(const Request&, const SequenceHandle&, const Prefilled&, Ps /*now*/) {}
   /// There are blocks for a prompt that is computed elsewhere; `tokens` of it are not in the cache.
   virtual void on_reserved(const Request&, const SequenceHandle&, Tokens /*tokens*/, Ps /*now*/) {}
 };
@@ -67,6 +71,14 @@ class Replica {
   virtual void resume(const Evacuated& begun, bool kv_kept, Ps now) = 0;
 
   virtual std::int64_t waiting() const = 0;         ///< requests in its queues
+  /// Steps of the run in flight that ended before `now` are told and counted, so that what its engine cores
+  /// hold is what they would hold if steps were simulated one by one. Decides nothing.
+  virtual void catch_up(Ps /*now*/) {}
+  /// An engine core, from 0 on; null where there is none, or where looking into them is not modelled.
+  virtual EngineCore* core(int /*index*/) { return nullptr; }
+  /// Something came about that the next decision should know: it comes at the next step's end, or now.
+  virtual void look_again(Ps now) = 0;
+
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores
   /// Tokens of `request` that the cache of the engine core it would go to holds.
   virtual Tokens cached_tokens(const Request& request) const = 0;

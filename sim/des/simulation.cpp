@@ -9,6 +9,7 @@
 #include "des/disaggregation.hpp"
 #include "des/event_queue.hpp"
 #include "des/fleet.hpp"
+#include "des/migration.hpp"
 #include "des/replica.hpp"
 #include "des/timers.hpp"
 #include "serving/router.hpp"
@@ -32,6 +33,7 @@ class Simulation final : public RequestListener, public Cluster {
       decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
     }
     router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
+    reads_freeness_ = router_->reads_freeness();
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
       replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context_));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
@@ -40,6 +42,9 @@ class Simulation final : public RequestListener, public Cluster {
     }
     result_.busy.resize(replicas_.size());
     if (cluster.fleet) start_fleet();
+    if (cluster.migration) {
+      migration_ = std::make_unique<LiveMigration>(*cluster.migration, context_, static_cast<Cluster&>(*this));
+    }
   }
 
   SimulationResult run() {
@@ -153,6 +158,7 @@ class Simulation final : public RequestListener, public Cluster {
   }
 
   void dispatch(Request request, Ps now) override {
+    if (reads_freeness_) read_freeness(now);
     const int r = choose(request);
     if (handovers_) request = handovers_->prefill_part(request);
     enter(r, request);
@@ -173,6 +179,12 @@ class Simulation final : public RequestListener, public Cluster {
     ReplicaView& view = views_[static_cast<std::size_t>(replica)];
     ++view.outstanding_requests;
     view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
+  }
+
+  void read_freeness(Ps now) {
+    const double headroom = cluster_.migration ? cluster_.migration->params.urgent_tokens : 0;
+    for (std::size_t i = 0; i < entry_; ++i)
+      views_[i].freeness = orrery::freeness(*replicas_[i], headroom, now);
   }
 
   void step() {
@@ -204,6 +216,10 @@ class Simulation final : public RequestListener, public Cluster {
   void on_reserved(const Request& request, const SequenceHandle& sequence, Tokens tokens, Ps now) override {
     if (fleet_) return fleet_->on_reserved(request, sequence, now);
     handovers_->on_reserved(request, sequence, tokens, now);
+  }
+
+  void on_departed(const Request&, const SequenceHandle& sequence, const Prefilled& before, Ps now) override {
+    migration_->on_departed(sequence, before, now);
   }
 
   Replica& replica(int index) override { return *replicas_[static_cast<std::size_t>(index)]; }
@@ -286,12 +302,14 @@ class Simulation final : public RequestListener, public Cluster {
   Timers timers_;
   std::unique_ptr<Disaggregation> handovers_;
   std::unique_ptr<Fleet> fleet_;
+  std::unique_ptr<LiveMigration> migration_;
   EventQueue events_;
   std::priority_queue<Transit, std::vector<Transit>, std::greater<>> in_transit_;
   std::vector<Request> transit_requests_;
   std::vector<std::int32_t> spare_;
   Request next_;
   bool has_next_ = false;
+  bool reads_freeness_ = false;
   const bool closed_loop_ = source_.closed_loop();
 };
 

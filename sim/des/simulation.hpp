@@ -14,6 +14,7 @@
 #include "events/observer.hpp"
 #include "hw/cluster_topology.hpp"
 #include "serving/config.hpp"
+#include "serving/migration_policy.hpp"
 #include "workload/request.hpp"
 
 namespace orrery {
@@ -48,6 +49,12 @@ struct HandoverConfig {
   bool overlap = true;
 };
 
+/// Sequences go on in other replicas while they decode.
+struct MigrationConfig {
+  MigrationParams params;
+  std::function<double(Tokens)> kv_bytes;  ///< as HandoverConfig's
+};
+
 struct ClusterConfig {
   std::vector<ReplicaConfig> replicas;
   std::string router = "round_robin";  ///< Registry<Routers>; where there are such, among those that prefill
@@ -55,6 +62,7 @@ struct ClusterConfig {
   /// Set, with `fabric`, where `replicas` are some that prefill, then some that decode.
   std::optional<HandoverConfig> handover;
   std::optional<FleetConfig> fleet;  ///< where replicas come and go
+  std::optional<MigrationConfig> migration;  ///< set, with `fabric`, where sequences may change replicas
   std::uint64_t seed = 0;
   bool stepwise = false;  ///< the slow twin: one step at a time; bit-equal results
   Ps until = kNever;      ///< cut-off: requests not finished by then are dropped from the records

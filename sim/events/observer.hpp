@@ -128,6 +128,19 @@ struct Retry {
   Tokens discarded = 0;  ///< of those, what is generated anew: all, or none
 };
 
+/// A sequence that went on in another replica while it decoded, or was to.
+struct Migration {
+  RequestId request = 0;
+  std::int32_t source = 0, target = 0;  ///< replicas
+  Tokens tokens = 0;                    ///< in its KV cache in the end
+  double bytes = 0;                     ///< sent
+  std::int32_t stages = 0;
+  Ps start{0};
+  Ps paused{0};  ///< its last token at the source
+  Ps end{0};     ///< all of its cache was there; or it was given up
+  bool moved = false;
+};
+
 /// Told what happens; changes nothing. Told of runs, never of single decode steps: one that needs steps
 /// expands them.
 class Observer {
@@ -142,6 +155,7 @@ class Observer {
   virtual void on_kv_transfer(const KvTransfer&) {}  ///< at its end
   virtual void on_replica(const ReplicaChange&) {}   ///< of each first at time 0
   virtual void on_retry(const Retry&) {}
+  virtual void on_migration(const Migration&) {}     ///< at its end
   virtual void on_request_done(const RequestRecord&) {}
   /// The last event has been told. `end` is the time of the last completion (or of the cut-off).
   virtual void on_end(Ps /*end*/) {}

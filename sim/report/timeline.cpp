@@ -18,9 +18,10 @@ namespace {
 
 using Writer = PerfettoWriter;
 
-// Track uuids: 64 per replica, then one per request.
+// Track uuids: so many per replica, then one per request, then one per migration.
 constexpr std::uint64_t kUuidsPerReplica = 2048;
 constexpr std::uint64_t kFirstRequestUuid = std::uint64_t{1} << 28;
+constexpr std::uint64_t kFirstMigrationUuid = std::uint64_t{1} << 56;
 constexpr std::uint64_t kRunning = 1, kWaiting = 2, kKvUsed = 3, kBatchTokens = 4, kState = 5,
                         kFirstCore = 16;
 constexpr std::uint64_t kFleetUuid = kFirstRequestUuid - 2, kUp = kFleetUuid + 1;
@@ -159,7 +160,7 @@ struct Timeline::Impl {
   std::map<std::int32_t, ReplicaState> states;  ///< of replicas that come and go
   std::int64_t up = 0;
   std::map<RequestId, Ps> received;  ///< when KV caches came, of requests not done yet
-  std::int64_t slices = 0, left_out = 0;
+  std::int64_t slices = 0, left_out = 0, migrations = 0;
   Ps stopped_at = kNever;
 };
 
@@ -251,6 +252,23 @@ void Timeline::on_retry(const Retry& retry) {
   if (!m.room(1, retry.time)) return;
   m.writer.instant(m.state_track(retry.replica), retry.time, Writer::Name::retry,
                    {{Writer::Arg::request, retry.request}, {Writer::Arg::output_tokens, retry.delivered}});
+}
+
+void Timeline::on_migration(const Migration& migration) {
+  auto& m = *impl_;
+  if (m.options.detail == TimelineDetail::off || !m.in_window(migration.start, migration.end)) return;
+  if (!m.room(2, migration.end)) return;
+  const auto track = kFirstMigrationUuid + static_cast<std::uint64_t>(m.migrations++);
+  m.writer.track(track, m.process(migration.source), "migrations", 30);
+  m.writer.begin(track, migration.start,
+                 fmt::format("req {} {} replica {}", migration.request,
+                             migration.moved ? "to" : "stays, was to go to", migration.target),
+                 {{Writer::Arg::request, migration.request}});
+  if (migration.moved) {
+    m.writer.begin(track, migration.paused, "paused", {});
+    m.writer.end(track, migration.end);
+  }
+  m.writer.end(track, migration.end);
 }
 
 void Timeline::on_request_done(const RequestRecord& r) {

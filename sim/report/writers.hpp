@@ -82,6 +82,7 @@ class Timeline final : public Observer {
   void on_kv_transfer(const KvTransfer&) override;
   void on_replica(const ReplicaChange&) override;
   void on_retry(const Retry&) override;
+  void on_migration(const Migration& migration) override;
   void on_request_done(const RequestRecord&) override;
   void on_end(Ps end) override;
 

@@ -9,6 +9,7 @@
 #include "cost/scaled.hpp"
 #include "scenario/expert_settings.hpp"
 #include "scenario/fleet.hpp"
+#include "scenario/migration.hpp"
 #include "scenario/parallelism.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/precision.hpp"
@@ -276,6 +277,7 @@ Deployment deploy(const Scenario& s) {
   d.cluster.stepwise = s.stepwise;
   if (s.until_s > 0) d.cluster.until = to_ps(Seconds(s.until_s));
   if (has_fleet(s)) deploy_fleet(s, d);
+  add_migration(s, d);
   return d;
 }
 

@@ -32,4 +32,10 @@ std::string choose_flows(const Scenario& s, std::vector<std::string>& warnings) 
   return "uncontended";
 }
 
+std::function<double(Tokens)> sequence_bytes(const Deployment& d) {
+  LoweringContext whole_model = d.lowering;
+  whole_model.shard = {};
+  return [model = d.model, whole_model](Tokens tokens) { return model.sequence_bytes(tokens, whole_model); };
+}
+
 }  // namespace orrery

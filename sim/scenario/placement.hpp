@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,5 +18,8 @@ ServerGroup server_group(const Deployment& deployment, int gpus);
 /// How transfers share links: what the scenario says, or the best there is, with a warning if that is not
 /// good.
 std::string choose_flows(const Scenario& scenario, std::vector<std::string>& warnings);
+
+/// Bytes of the KV cache of so many tokens of a sequence, over all ranks of a replica.
+std::function<double(Tokens)> sequence_bytes(const Deployment& deployment);
 
 }  // namespace orrery

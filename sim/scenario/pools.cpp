@@ -17,6 +17,7 @@ Scenario pool_scenario(const Scenario& s, Role role) {
   const bool prefill = role == Role::prefill;
   Scenario pool = s;
   pool.pools = {};
+  pool.migration.policy = "off";
   pool.replicas = prefill ? s.pools.prefill_replicas : s.pools.decode_replicas;
   const std::string& gpu = prefill ? s.pools.prefill_gpu : s.pools.decode_gpu;
   if (!gpu.empty()) pool.gpu = gpu;
@@ -75,11 +76,7 @@ Deployment deploy_pools(const Scenario& s) {
   handover.router = decode.cluster.router;
   handover.layers = d.model.layers();
   handover.overlap = s.pools.kv_transfer == "overlapped";
-  handover.kv_bytes = [model = d.model, lowering = [&] {
-    LoweringContext whole_model = d.lowering;
-    whole_model.shard = {};
-    return whole_model;
-  }()](Tokens tokens) { return model.sequence_bytes(tokens, lowering); };
+  handover.kv_bytes = sequence_bytes(d);
   d.cluster.handover = handover;
   d.cluster.replicas.insert(d.cluster.replicas.end(), decode.cluster.replicas.begin(),
                             decode.cluster.replicas.end());

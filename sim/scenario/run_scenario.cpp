@@ -86,6 +86,7 @@ class Recorders {
     all_.push_back(&metrics_);
     if (d.cluster.handover) all_.push_back(&transfers_);
     if (d.cluster.fleet) all_.push_back(&fleet_);
+    if (d.cluster.migration) all_.push_back(&migrations_);
     if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
     if (o.progress) add(std::make_unique<Progress>(total));
     all_.insert(all_.end(), o.observers.begin(), o.observers.end());
@@ -95,6 +96,7 @@ class Recorders {
   const Metrics& metrics() const { return metrics_; }
   const Transfers& transfers() const { return transfers_; }
   const FleetLog& fleet() const { return fleet_; }
+  const Migrations& migrations() const { return migrations_; }
   std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
 
  private:
@@ -128,6 +130,7 @@ class Recorders {
   Metrics metrics_;
   Transfers transfers_;
   FleetLog fleet_;
+  Migrations migrations_;
   Timeline* timeline_ = nullptr;
   std::vector<std::unique_ptr<Observer>> owned_;
   std::vector<Observer*> all_;
@@ -243,6 +246,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     bill(*r.fleet, d, r.summary);
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
+  if (cluster.migration) r.migrations = recorders.migrations().summary();
   r.notes = source->notes();
   r.speculation = d.speculation;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
@@ -264,6 +268,7 @@ OrderedJson to_json(const RunResult& r) {
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
   if (r.fleet) json["orrery"]["fleet"] = to_json(*r.fleet);
+  if (r.migrations) json["orrery"]["migrations"] = to_json(*r.migrations);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

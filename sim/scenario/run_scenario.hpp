@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "report/fleet_log.hpp"
+#include "report/migrations.hpp"
 #include "report/run_directory.hpp"
 #include "report/summary.hpp"
 #include "report/writers.hpp"
@@ -42,11 +43,12 @@ struct RunResult {
   SimulationResult simulation;
   std::optional<double> saturation_rps;  ///< near which the servers saturate, for the requests that were run
   Speculation speculation;
-  std::optional<PoolsReport> pools;   ///< of replicas that prefill and replicas that decode
-  std::optional<FleetSummary> fleet;  ///< of replicas that come and go
-  double draft_share = 0;             ///< of the engines' time, that of draft models
-  std::vector<std::string> notes;     ///< what the readers said of their input
-  std::string directory;              ///< what was written; "" = nothing
+  std::optional<PoolsReport> pools;            ///< of replicas that prefill and replicas that decode
+  std::optional<FleetSummary> fleet;           ///< of replicas that come and go
+  std::optional<MigrationSummary> migrations;  ///< where sequences may change replicas
+  double draft_share = 0;                      ///< of the engines' time, that of draft models
+  std::vector<std::string> notes;              ///< what the readers said of their input
+  std::string directory;                       ///< what was written; "" = nothing
   double wall_s = 0;
 };
 

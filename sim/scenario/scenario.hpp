@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json.hpp"
+#include "serving/migration_policy.hpp"
 #include "workload/source.hpp"
 
 namespace orrery {
@@ -59,6 +60,7 @@ struct Scenario {
   std::string router = "round_robin";
   PoolSettings pools;
   FleetSettings fleet;
+  MigrationParams migration{.policy = "off"};  ///< its `fabric` and `network` are those of pools
 
   std::string dtype = "auto";
   std::string quantization = "auto";

@@ -31,13 +31,15 @@ struct BatchPlan {
   std::vector<SeqIndex> admitted, preempted;
   std::vector<SeqIndex> reserved;   ///< got the blocks that their KV, computed elsewhere, is to be sent to
   std::vector<SeqIndex> finishing;  ///< their last token comes with this step; freed when it is complete
+  std::vector<SeqIndex> departing;  ///< their last token here does; their blocks are held when it is complete
   std::int64_t prefill_tokens = 0;
   Tokens decode_tokens = 0;  ///< that the decode set gains, but for what finishing ones did not ask for
 
   bool empty() const { return decode.seqs == 0 && chunks.empty(); }
   void clear() {
     decode = {}, lane = 0;
-    chunks.clear(), admitted.clear(), preempted.clear(), reserved.clear(), finishing.clear();
+    chunks.clear(), admitted.clear(), preempted.clear(), reserved.clear(), finishing.clear(),
+        departing.clear();
     prefill_tokens = 0, decode_tokens = 0;
   }
 };

@@ -52,7 +52,7 @@ void Scheduler::received(SeqIndex index, const Prefilled& before) {
                "a KV cache came that nobody reserved room for");
   seq.kv_to_come = false;
   seq.queued = before.queued, seq.scheduled = before.scheduled;
-  seq.first_token = seq.last_token = before.first_token;
+  seq.first_token = before.first_token, seq.last_token = before.last_token;
   seq.cached_tokens = before.cached_tokens, seq.preemptions = before.preemptions;
   --in_transfer_;
   received_.push_back(index);
@@ -81,7 +81,7 @@ void Scheduler::release_held(SeqIndex index) {
   Sequence& seq = sequence(index);
   parked_tokens_ -= seq.computed;
   give_back_ahead(seq, seq.computed);
-  kv_.release(seq, seq.computed, false);
+  if (seq.computed > 0) kv_.release(seq, seq.computed, false);
   --in_transfer_;
   release_slot(index);
 }

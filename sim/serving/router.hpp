@@ -16,6 +16,7 @@ struct ReplicaView {
   std::int64_t outstanding_requests = 0;  ///< sent to it and not finished
   Tokens outstanding_tokens = 0;          ///< prompt and output tokens of those requests
   std::int64_t kv_blocks_free = 0;
+  double freeness = 0;  ///< as serving/freeness.hpp; for routers that read it
 };
 
 /// Answers how many prompt tokens of a request a replica holds in its prefix cache.
@@ -31,6 +32,8 @@ class Router {
   virtual ~Router() = default;
   virtual int route(const Request& request, std::span<const ReplicaView> replicas,
                     const PrefixProbe& probe) = 0;
+  /// Whether it needs ReplicaView::freeness.
+  virtual bool reads_freeness() const { return false; }
 };
 
 struct Routers {

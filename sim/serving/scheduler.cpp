@@ -217,6 +217,10 @@ void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
 void Scheduler::complete(const BatchPlan& plan) {
   ++completed_, --in_flight_;
   lanes_[static_cast<std::size_t>(plan.lane)].in_flight = false;
+  for (const SeqIndex index : plan.departing) {
+    commit(sequence(index), -1);
+    ++in_transfer_;
+  }
   for (const SeqIndex index : plan.finishing) {
     Sequence& seq = sequence(index);
     commit(seq, -1);

@@ -9,6 +9,7 @@
 #include "base/registry.hpp"
 #include "serving/batch_plan.hpp"
 #include "serving/decode_pool.hpp"
+#include "serving/freeness.hpp"
 #include "serving/kv_cache.hpp"
 
 namespace orrery {
@@ -78,6 +79,26 @@ class Scheduler {
   /// As add(), of a request that another engine has begun: what was delivered is computed again with its
   /// prompt. With `kv_kept`, of one with a first token, as add_computed(): its KV comes.
   SeqIndex add_begun(const Evacuated& begun, bool kv_kept, const char** refusal);
+  // Sequences that go on in another engine while they decode (live_migration.cpp).
+
+  /// Tokens in the KV cache once the steps planned are over.
+  Tokens stored_tokens(SeqIndex index) const { return stored_tokens(sequence(index)); }
+  /// A decoding sequence gets its last token here with `latest`, the plan that was made last; its blocks stay
+  /// until release_held().
+  void depart(SeqIndex index, BatchPlan& latest);
+  /// A slot, without blocks yet, for a sequence that comes from another engine: make_room(), then received(),
+  /// or release_held() if it does not come. kNoSeq when it can never run here.
+  SeqIndex host(const Request& request);
+  /// Takes blocks so that it has those of its first `tokens` tokens and, to go on with, of `ahead` more.
+  /// False when they are not free.
+  bool make_room(SeqIndex index, Tokens tokens, Tokens ahead);
+  /// What the engine's memory is used for.
+  InstanceLoad load() const;
+  /// Calls f(index) for all that run, in order of admission.
+  template <class F>
+  void for_running(F&& f) const {
+    for (SeqIndex i = first_; i != kNoSeq; i = sequence(i).after) f(i);
+  }
 
   Sequence& sequence(SeqIndex index) { return sequences_[static_cast<std::size_t>(index)]; }
   const Sequence& sequence(SeqIndex index) const { return sequences_[static_cast<std::size_t>(index)]; }
@@ -145,6 +166,7 @@ class Scheduler {
   std::unique_ptr<QueuePolicy> queue_;
 
  private:
+  SeqIndex take_slot(const Request& request);
   void preempt(SeqIndex victim, BatchPlan& plan);
   bool reserve_first(BatchPlan& plan);
   Tokens plan_received(BatchPlan& plan, Tokens budget);

@@ -22,6 +22,15 @@ SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal)
     return kNoSeq;
   }
 
+  const SeqIndex index = take_slot(request);
+  sequence(index).request.output_tokens = static_cast<std::int32_t>(output);
+  sequence(index).target = prompt;
+  sequence(index).queued = queued;
+  wait(index, false);
+  return index;
+}
+
+SeqIndex Scheduler::take_slot(const Request& request) {
   SeqIndex index;
   if (spare_.empty()) {
     index = static_cast<SeqIndex>(sequences_.size());
@@ -35,10 +44,6 @@ SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal)
   seq = Sequence{};
   seq.generation = generation;
   seq.request = request;
-  seq.request.output_tokens = static_cast<std::int32_t>(output);
-  seq.target = prompt;
-  seq.queued = queued;
-  wait(index, false);
   return index;
 }
 

@@ -27,9 +27,10 @@ struct KvHold {
   std::vector<WindowHold> windows;  ///< by cap, with prefix caching
 };
 
-/// What happened to a request in the engine that computed its prompt and its first token.
+/// What happened to a request in the engine that had it before: computed its prompt and its first token, or
+/// more of them.
 struct Prefilled {
-  Ps queued{0}, scheduled{kNever}, first_token{kNever};  ///< inside the engine, as in Sequence
+  Ps queued{0}, scheduled{kNever}, first_token{kNever}, last_token{0};  ///< inside the engine, as in Sequence
   Tokens cached_tokens = 0;
   std::int32_t preemptions = 0;
 };

@@ -13,6 +13,7 @@
 #include "ops/kernel_classes.hpp"
 #include "report/slo.hpp"
 #include "scenario/engine_profile.hpp"
+#include "serving/migration_policy.hpp"
 #include "serving/router.hpp"
 #include "serving/scheduler.hpp"
 #include "workload/arrival_process.hpp"
@@ -103,6 +104,8 @@ const std::vector<Listing>& listings() {
       {"models", "models (--model); more with 'orrery models'", "MODEL", models},
       {"queues", "who is served next (--scheduling-policy)", "POLICY", registered<QueuePolicies>},
       {"routers", "how requests are spread over replicas (--router)", "ROUTER", registered<Routers>},
+      {"migrations", "who sends sequences to whom while they decode (--migration)", "MIGRATION",
+       registered<MigrationPolicies>},
       {"schedulers", "batching policies, chosen by the engine", "", registered<Schedulers>},
       {"slos", "named SLOs (--slo)", "SLO", slos},
       {"trace-formats", "trace files that can be read (--format)", "FORMAT", registered<TraceFormats>},

@@ -40,6 +40,13 @@ std::string fleet_lines(const FleetSummary& f) {
                            f.retries, f.retried_requests, f.tokens_kept, f.tokens_discarded);
 }
 
+std::string migration_line(const MigrationSummary& m) {
+  return fmt::format(
+      " migration    {} sequences moved, {} stayed; paused for {:.2f} ms, p99 {:.2f} ms, of {:.1f} ms; "
+      "{:.3g} GB\n",
+      m.moved, m.given_up, m.mean_pause_ms, m.p99_pause_ms, m.mean_ms, m.bytes / 1e9);
+}
+
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
@@ -49,6 +56,7 @@ std::string footer(const RunResult& r) {
   }
   if (r.pools) out += pools_lines(*r.pools);
   if (r.fleet) out += fleet_lines(*r.fleet);
+  if (r.migrations) out += migration_line(*r.migrations);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)
