@@ -22,7 +22,7 @@ class Cluster {
   virtual Fabric& fabric() = 0;
 
   /// The replica that is to decode a request, which counts as sent there from now on.
-  virtual int choose_decode(const Request& request) = 0;
+  virtual int choose_decode(const Request& request, Ps now) = 0;
   /// A request goes to a replica; has left it without being done. Routers see this.
   virtual void enter(int replica, const Request& request) = 0;
   virtual void leave(int replica, const Request& request) = 0;

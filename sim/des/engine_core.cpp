@@ -68,7 +68,18 @@ void EngineCore::refuse(const Request& request, const char* reason, Ps now) {
   context_.listener.on_done(request, record);
 }
 
+/// Those whose first token is overdue give up.
+void EngineCore::shed(Ps now) {
+  shed_.clear();
+  scheduler_->shed(now, shed_);
+  for (const SeqIndex i : shed_) {
+    refuse(scheduler_->sequence(i).request, "shed: its first token was overdue while it waited", now);
+    scheduler_->release_slot(i);
+  }
+}
+
 void EngineCore::decide(BatchPlan& plan, Ps now) {
+  if (scheduler_->config().shed_overdue) shed(now);
   scheduler_->schedule(plan);
   for (const SeqIndex i : plan.preempted) {
     ++context_.totals.preemptions;
@@ -177,6 +188,22 @@ void EngineCore::settle(const StepRun& run, const StepPeers& peers, bool counted
   deliver(now);
   scheduler_->complete(current_.plan);
   for (const SeqIndex i : current_.plan.finishing) hands_over_ ? hand_over(i, now) : finish_request(i, now);
+}
+
+/// What settle() does of a run, but for what comes with a step's end alone: these decode and nobody leaves.
+void EngineCore::pass(const StepRun& done, const StepPeers& peers, bool counted) {
+  BatchPlan& latest = async_ ? next_ : current_.plan;
+  const std::int64_t used = scheduler_->kv().used_blocks();
+  scheduler_->extend(latest, done.steps - 1);
+  context_.totals.steps += done.steps;
+  if (counted) account(done, peers);
+  tell(done, 1);
+  scheduler_->extend(latest, 1);
+  if (async_) current_.plan.decode = current_.plan.decode.advanced(done.steps);
+  clock().last_decode = done.end(), clock().joined_since = 0;
+  current_.stall = Ps(0), current_.stalled_seqs = 0;
+  current_.load.kv_blocks_used += scheduler_->kv().used_blocks() - used;
+  current_.load.waiting = scheduler_->waiting();
 }
 
 /// In a synchronous run extend() has moved the plan to its last step; the price is that of its first.

@@ -52,6 +52,9 @@ class EngineCore {
   /// It is over. `counted`: its kernels enter the pricer's account.
   void settle(const StepRun& run, const StepPeers& peers, bool counted, double gpu_share = 1);
 
+  /// The first steps of the run in flight, `done`, are over; the others go on.
+  void pass(const StepRun& done, const StepPeers& peers, bool counted);
+
   bool planned() const { return !current_.plan.empty(); }
   /// A step planned or in flight.
   struct Step {
@@ -85,6 +88,7 @@ class EngineCore {
   bool pure() const { return current_.plan.chunks.empty(); }
   std::int64_t chunk_count() const { return static_cast<std::int64_t>(current_.plan.chunks.size()); }
   void decide(BatchPlan& plan, Ps now);
+  void shed(Ps now);
   Arrival queued(const Request& request, SeqIndex index, bool was_empty, const char* refusal, Ps now);
   void hand_over(SeqIndex index, Ps now);
   void refuse(const Request& request, const char* reason, Ps now);
@@ -107,6 +111,7 @@ class EngineCore {
   Step current_;    ///< planned or in flight
   BatchPlan next_;  ///< async only: already decided
   std::vector<ChunkEvent> chunk_events_;
+  std::vector<SeqIndex> shed_;  ///< reused
   std::vector<LaneClock> clocks_;
 };
 

@@ -57,6 +57,20 @@ void LockstepReplica::look_again(Ps now) {
   }
 }
 
+void LockstepReplica::catch_up(Ps now) {
+  if (end_ == kNever || run_.steps < 2) return;
+  StepRun done = run_;
+  done.cut(now);
+  if (--done.steps < 1) return;
+  busy_ += done.end() - done.start;
+  for (std::size_t i = 0; i < cores_.size(); ++i) {
+    if (cores_[i].planned()) cores_[i].pass(done, peers_, i == leader_);
+  }
+  run_.start = done.end();
+  run_.price.first += run_.price.slope * done.steps;
+  run_.steps -= done.steps;
+}
+
 void LockstepReplica::expect(const Request& request, Ps now) {
   const std::size_t chosen = choose_core(now);
   if (!loads_.empty()) ++loads_[chosen].waiting;

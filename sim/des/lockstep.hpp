@@ -24,6 +24,7 @@ class LockstepReplica final : public Replica {
   void release(const SequenceHandle& sequence, Ps now) override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
+  void catch_up(Ps now) override;
   std::int64_t kv_blocks_free() const override;
   Tokens cached_tokens(const Request& request) const override;
   Ps busy() const override { return busy_; }

@@ -55,6 +55,10 @@ class Replica {
   /// What on_prefilled() told of has been sent.
   virtual void release(const SequenceHandle& sequence, Ps now);
 
+  /// Steps of the run in flight that ended before `now` are told and counted, so that what its engine cores
+  /// hold is what they would hold if steps were simulated one by one. Decides nothing.
+  virtual void catch_up(Ps /*now*/) {}
+
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores
   /// Tokens of `request` that the cache of the engine core it would go to holds.
   virtual Tokens cached_tokens(const Request& request) const = 0;

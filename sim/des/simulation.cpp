@@ -23,15 +23,20 @@ class Simulation final : public RequestListener, public Cluster {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
     const CoreContext context{cluster.stepwise, observers_, *this, result_};
     if (cluster.fabric) fabric_ = std::make_unique<Fabric>(*cluster.fabric->topology, cluster.fabric->flows);
+    RouterParams params = cluster.router_params;
+    params.seed = cluster.seed;
     if (cluster.handover) {
       handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context, *this);
-      decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
+      decode_router_ = Registry<Routers>::find(cluster.handover->router).make(params);
     }
-    router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
+    router_ = Registry<Routers>::find(cluster.router).make(params);
+    reads_kv_ = router_->reads_kv() || (decode_router_ && decode_router_->reads_kv());
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
       replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
-      views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
+      views_[i].replica = static_cast<int>(i);
+      views_[i].kv_blocks_free = views_[i].kv_blocks_total = replicas_[i]->kv_blocks_free();
+      views_[i].rate = cluster.replicas[i].rate;
     }
   }
 
@@ -115,7 +120,8 @@ class Simulation final : public RequestListener, public Cluster {
     spare_.push_back(transit.slot);
     const Tokens room = cluster_.replicas.front().scheduler.max_model_len - request.prompt_tokens;
     if (room > 0 && request.output_tokens > room) request.output_tokens = static_cast<std::int32_t>(room);
-    const int r = entry_ == 1 ? 0 : router_->route(request, {views_.data(), entry_}, Probe{*this, 0});
+    const int r =
+        entry_ == 1 ? 0 : router_->route(request, look(transit.time).first(entry_), Probe{*this, 0});
     if (handovers_) request = handovers_->prefill_part(request);
     enter(r, request);
     Replica& replica = *replicas_[static_cast<std::size_t>(r)];
@@ -124,10 +130,25 @@ class Simulation final : public RequestListener, public Cluster {
     if (replica.next_event() != before) events_.push({replica.next_event(), 0, r});
   }
 
+  /// What routers see: the replicas as they are, or as they were when they were last looked at.
+  std::span<const ReplicaView> look(Ps now) {
+    const bool stale = cluster_.router_snapshot_interval > Ps(0);
+    if (stale && now < look_again_) return snapshot_;
+    for (std::size_t i = 0; reads_kv_ && i < views_.size(); ++i) {
+      replicas_[i]->catch_up(now);
+      views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
+    }
+    if (!stale) return views_;
+    look_again_ = now + cluster_.router_snapshot_interval;
+    snapshot_ = views_;
+    return snapshot_;
+  }
+
   void enter(int replica, const Request& request) override {
     ReplicaView& view = views_[static_cast<std::size_t>(replica)];
     ++view.outstanding_requests;
     view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
+    view.outstanding_prompt_tokens += request.prompt_tokens;
   }
 
   void step() {
@@ -137,7 +158,6 @@ class Simulation final : public RequestListener, public Cluster {
     if (replica.next_event() != event.time) return;  // rescheduled meanwhile
     ++result_.events;
     replica.on_event(event.time);
-    views_[static_cast<std::size_t>(event.id)].kv_blocks_free = replica.kv_blocks_free();
     if (replica.next_event() != kNever) events_.push({replica.next_event(), 0, event.id});
   }
 
@@ -163,9 +183,9 @@ class Simulation final : public RequestListener, public Cluster {
   const ReplicaConfig& config(int index) const override {
     return cluster_.replicas[static_cast<std::size_t>(index)];
   }
-  int choose_decode(const Request& request) override {
+  int choose_decode(const Request& request, Ps now) override {
     const int first = static_cast<int>(entry_);
-    const std::span<const ReplicaView> pool = std::span(views_).subspan(entry_);
+    const std::span<const ReplicaView> pool = look(now).subspan(entry_);
     const int r = first + (pool.size() == 1 ? 0 : decode_router_->route(request, pool, Probe{*this, first}));
     enter(r, request);
     return r;
@@ -174,6 +194,7 @@ class Simulation final : public RequestListener, public Cluster {
     ReplicaView& view = views_[static_cast<std::size_t>(replica)];
     --view.outstanding_requests;
     view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
+    view.outstanding_prompt_tokens -= request.prompt_tokens;
   }
   int replicas() const override { return static_cast<int>(replicas_.size()); }
   Fabric& fabric() override {
@@ -218,7 +239,9 @@ class Simulation final : public RequestListener, public Cluster {
   const ClusterConfig& cluster_;
   RequestSource& source_;
   std::span<Observer* const> observers_;
-  std::vector<ReplicaView> views_;
+  std::vector<ReplicaView> views_, snapshot_;
+  Ps look_again_{0};       ///< when the snapshot is out of date
+  bool reads_kv_ = false;  ///< a router wants to know the replicas' KV blocks
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::size_t entry_ = 0;  ///< replicas that requests enter by; the others only decode
   std::unique_ptr<Router> router_, decode_router_;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/json.hpp"
+#include "serving/router.hpp"
 #include "workload/source.hpp"
 
 namespace orrery {
@@ -23,6 +24,7 @@ struct PoolSettings {
   std::string kv_transfer = "overlapped";
   std::string fabric = "auto";
   std::string network = "rail-fat-tree";
+  std::string mixed_replicas;  ///< replicas of several devices behind one router, see mixed_replicas.hpp
 };
 
 /// A question to the simulator: which model on which hardware under which engine, and who asks what of it.
@@ -41,6 +43,8 @@ struct Scenario {
   std::int32_t decode_context_parallel_size = 1;
   std::int32_t replicas = 1;
   std::string router = "round_robin";
+  RouterParams router_params;  ///< of router weighted
+  double router_snapshot_interval_s = 0;
   PoolSettings pools;
 
   std::string dtype = "auto";
@@ -60,6 +64,8 @@ struct Scenario {
   std::optional<std::string> scheduling_policy;
   double length_prediction_error = 0;  ///< of scheduling_policy sjf
   std::vector<double> deadlines_s;     ///< of edf, by priority
+  bool shed_overdue = false;           ///< edf: who waits beyond its deadline is refused
+  std::int64_t max_queued_requests = 0;
   double vtc_prompt_weight = 1, vtc_answer_weight = 2;
   std::optional<bool> async_scheduling;
   std::optional<bool> enable_mixed_chunk;

@@ -9,6 +9,7 @@
 
 #include "interrupt.hpp"
 #include "report/render.hpp"
+#include "report/text.hpp"
 
 namespace orrery {
 
@@ -26,6 +27,18 @@ std::string pools_lines(const PoolsReport& p) {
   return out;
 }
 
+std::string device_lines(const std::vector<DeviceReport>& reports) {
+  std::string out;
+  for (const DeviceReport& r : reports) {
+    out += fmt::format(" {:<13}{} replicas ({}) {:.0f} % busy, {} requests, {} output tokens", r.gpu,
+                       r.replicas, r.parallelism, 100 * r.utilisation, grouped(r.totals.completed),
+                       grouped(r.totals.output_tokens));
+    if (r.usd_per_hour) out += fmt::format(", ${:.3g} an hour", *r.usd_per_hour);
+    out += '\n';
+  }
+  return out;
+}
+
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
@@ -34,6 +47,7 @@ std::string footer(const RunResult& r) {
                        100 * r.draft_share);
   }
   if (r.pools) out += pools_lines(*r.pools);
+  out += device_lines(r.devices);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)
