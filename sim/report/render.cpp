@@ -160,12 +160,6 @@ std::string load_rows(const Summary& s, const Style& style) {
   return out;
 }
 
-std::string failed_row(const Summary& s, const Style& style) {
-  std::vector<std::string> parts;
-  for (const auto& [reason, count] : s.failures) parts.push_back(grouped(count) + " " + reason);
-  return parts.empty() ? "" : style.row("failed", parts);
-}
-
 std::string latency_part(Metric metric, double mean_ms, double p99_ms) {
   std::string out = fmt::format("{} {}", label(metric), duration_text(mean_ms / 1e3));
   if (!std::isnan(p99_ms)) out += fmt::format(" (p99 {})", duration_text(p99_ms / 1e3));
@@ -268,7 +262,7 @@ std::string render_verdict_and_table(const Summary& s, const RenderOptions& opti
   }
   if (s.completed > 0) {
     out += latency_table(s, style) + throughput_rows(s, style);
-    out += failed_row(s, style) + fairness_rows(s.fairness, style) + load_rows(s, style);
+    out += fairness_rows(s.fairness, style) + load_rows(s, style);
     if (s.usd_per_million_output_tokens) {
       out +=
           style.row("cost", {fmt::format("${:.3g} per 1M output tokens", *s.usd_per_million_output_tokens)});
