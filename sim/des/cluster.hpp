@@ -25,13 +25,13 @@ class Cluster {
   virtual Fabric& fabric() = 0;
 
   /// The replica that a request is to go to, as the router chooses among those that take any.
-  virtual int choose(const Request& request) = 0;
+  virtual int choose(const Request& request, Ps now) = 0;
   /// Sends a request there.
   virtual void dispatch(Request request, Ps now) = 0;
   /// A replica that has stopped is made anew: nothing in it, nothing cached.
   virtual void renew(int replica) = 0;
   /// The replica that is to decode a request, which counts as sent there from now on.
-  virtual int choose_decode(const Request& request) = 0;
+  virtual int choose_decode(const Request& request, Ps now) = 0;
   /// A request goes to a replica; has left it without being done. Routers see this.
   virtual void enter(int replica, const Request& request) = 0;
   virtual void leave(int replica, const Request& request) = 0;

@@ -30,7 +30,7 @@ void Disaggregation::on_prefill(const Request& part, const SequenceHandle& sourc
 void Disaggregation::expect(Handover& h, Ps now) {
   h.expected = true;
   const RequestId id = h.request.id;
-  const int target = cluster_.choose_decode(h.request);
+  const int target = cluster_.choose_decode(h.request, now);
   cluster_.replica(target).expect(h.request, now);  // may refuse it
   if (under_way_.count(id)) cluster_.changed(target);
 }

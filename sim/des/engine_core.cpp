@@ -68,7 +68,18 @@ void EngineCore::refuse(const Request& request, const char* reason, Ps now) {
   context_.listener.on_done(request, record);
 }
 
+/// Those whose first token is overdue give up.
+void EngineCore::shed(Ps now) {
+  shed_.clear();
+  scheduler_->shed(now, shed_);
+  for (const SeqIndex i : shed_) {
+    refuse(scheduler_->sequence(i).request, "shed: its first token was overdue while it waited", now);
+    scheduler_->release_slot(i);
+  }
+}
+
 void EngineCore::decide(BatchPlan& plan, Ps now) {
+  if (scheduler_->config().shed_overdue) shed(now);
   scheduler_->schedule(plan);
   for (const SeqIndex i : plan.preempted) {
     ++context_.totals.preemptions;

@@ -103,6 +103,7 @@ class EngineCore {
   bool pure() const { return current_.plan.chunks.empty(); }
   std::int64_t chunk_count() const { return static_cast<std::int64_t>(current_.plan.chunks.size()); }
   void decide(BatchPlan& plan, Ps now);
+  void shed(Ps now);
   Arrival queued(const Request& request, SeqIndex index, bool was_empty, const char* refusal, Ps now);
   Prefilled so_far(SeqIndex index, Ps last_token) const;
   void hand_over(SeqIndex index, Ps now);
@@ -126,6 +127,7 @@ class EngineCore {
   Step current_;    ///< planned or in flight
   BatchPlan next_;  ///< async only: already decided
   std::vector<ChunkEvent> chunk_events_;
+  std::vector<SeqIndex> shed_;  ///< reused
   std::vector<LaneClock> clocks_;
   std::int64_t evicted_blocks_ = 0;  ///< that the totals know of
 };

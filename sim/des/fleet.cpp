@@ -141,7 +141,7 @@ void Fleet::place(const Held& held, Ps now) {
   const Request& request = held.begun.request;
   if (held.fresh) return cluster_.dispatch(request, now);
   const bool kept = held.heir >= 0 && state(held.heir) == ReplicaState::up;
-  const int r = kept ? held.heir : cluster_.choose(request);
+  const int r = kept ? held.heir : cluster_.choose(request, now);
   if (kept) kept_[request.id] = held.begun.before;
   cluster_.enter(r, request);
   cluster_.replica(r).resume(held.begun, kept, now);

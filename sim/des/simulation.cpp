@@ -28,17 +28,21 @@ class Simulation final : public RequestListener, public Cluster {
         views_(cluster.replicas.size()) {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
     if (cluster.fabric) fabric_ = std::make_unique<Fabric>(*cluster.fabric->topology, cluster.fabric->flows);
+    RouterParams params = cluster.router_params;
+    params.seed = cluster.seed;
     if (cluster.handover) {
       handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context_, *this);
-      decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
+      decode_router_ = Registry<Routers>::find(cluster.handover->router).make(params);
     }
-    router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
+    router_ = Registry<Routers>::find(cluster.router).make(params);
+    reads_kv_ = router_->reads_kv() || (decode_router_ && decode_router_->reads_kv());
     reads_freeness_ = router_->reads_freeness();
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
       replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context_));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
       views_[i].replica = static_cast<int>(i);
-      views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
+      views_[i].kv_blocks_free = views_[i].kv_blocks_total = replicas_[i]->kv_blocks_free();
+      views_[i].rate = cluster.replicas[i].rate;
     }
     result_.busy.resize(replicas_.size());
     if (cluster.fleet) start_fleet();
@@ -145,21 +149,23 @@ class Simulation final : public RequestListener, public Cluster {
     dispatch(std::move(request), transit.time);
   }
 
-  int choose(const Request& request) override {
-    if (fleet_ && fleet_->up().size() < entry_) return choose_among(fleet_->up(), request);
-    return entry_ == 1 ? 0 : router_->route(request, {views_.data(), entry_}, Probe{*this, views_});
+  int choose(const Request& request, Ps now) override {
+    const bool some = fleet_ && fleet_->up().size() < entry_;
+    if (!some && entry_ == 1) return 0;
+    const std::span<const ReplicaView> seen = look(now);
+    if (some) return choose_among(fleet_->up(), request, seen);
+    return router_->route(request, seen.first(entry_), Probe{*this, seen});
   }
 
-  int choose_among(const std::vector<int>& some, const Request& request) {
+  int choose_among(const std::vector<int>& some, const Request& request, std::span<const ReplicaView> seen) {
     if (some.size() == 1) return some.front();
     some_views_.clear();
-    for (const int r : some) some_views_.push_back(views_[static_cast<std::size_t>(r)]);
+    for (const int r : some) some_views_.push_back(seen[static_cast<std::size_t>(r)]);
     return some[static_cast<std::size_t>(router_->route(request, some_views_, Probe{*this, some_views_}))];
   }
 
   void dispatch(Request request, Ps now) override {
-    if (reads_freeness_) read_freeness(now);
-    const int r = choose(request);
+    const int r = choose(request, now);
     if (handovers_) request = handovers_->prefill_part(request);
     enter(r, request);
     Replica& replica = *replicas_[static_cast<std::size_t>(r)];
@@ -175,10 +181,26 @@ class Simulation final : public RequestListener, public Cluster {
     views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
   }
 
+  /// What routers see: the replicas as they are, or as they were when they were last looked at.
+  std::span<const ReplicaView> look(Ps now) {
+    const bool stale = cluster_.router_snapshot_interval > Ps(0);
+    if (stale && now < look_again_) return snapshot_;
+    for (std::size_t i = 0; reads_kv_ && i < views_.size(); ++i) {
+      replicas_[i]->catch_up(now);
+      views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
+    }
+    if (reads_freeness_) read_freeness(now);
+    if (!stale) return views_;
+    look_again_ = now + cluster_.router_snapshot_interval;
+    snapshot_ = views_;
+    return snapshot_;
+  }
+
   void enter(int replica, const Request& request) override {
     ReplicaView& view = views_[static_cast<std::size_t>(replica)];
     ++view.outstanding_requests;
     view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
+    view.outstanding_prompt_tokens += request.prompt_tokens;
   }
 
   void read_freeness(Ps now) {
@@ -194,7 +216,6 @@ class Simulation final : public RequestListener, public Cluster {
     if (replica.next_event() != event.time) return;  // rescheduled meanwhile
     ++result_.events;
     replica.on_event(event.time);
-    views_[static_cast<std::size_t>(event.id)].kv_blocks_free = replica.kv_blocks_free();
     if (replica.next_event() != kNever) events_.push({replica.next_event(), 0, event.id});
   }
 
@@ -226,9 +247,9 @@ class Simulation final : public RequestListener, public Cluster {
   const ReplicaConfig& config(int index) const override {
     return cluster_.replicas[static_cast<std::size_t>(index)];
   }
-  int choose_decode(const Request& request) override {
+  int choose_decode(const Request& request, Ps now) override {
     const int first = static_cast<int>(entry_);
-    const std::span<const ReplicaView> pool = std::span(views_).subspan(entry_);
+    const std::span<const ReplicaView> pool = look(now).subspan(entry_);
     const int r = first + (pool.size() == 1 ? 0 : decode_router_->route(request, pool, Probe{*this, pool}));
     enter(r, request);
     return r;
@@ -237,6 +258,7 @@ class Simulation final : public RequestListener, public Cluster {
     ReplicaView& view = views_[static_cast<std::size_t>(replica)];
     --view.outstanding_requests;
     view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
+    view.outstanding_prompt_tokens -= request.prompt_tokens;
   }
   std::int64_t outstanding(int replica) const override {
     return views_[static_cast<std::size_t>(replica)].outstanding_requests;
@@ -294,7 +316,9 @@ class Simulation final : public RequestListener, public Cluster {
   std::span<Observer* const> observers_;
   SimulationResult result_;
   CoreContext context_;
-  std::vector<ReplicaView> views_, some_views_;
+  std::vector<ReplicaView> views_, snapshot_, some_views_;
+  Ps look_again_{0};       ///< when the snapshot is out of date
+  bool reads_kv_ = false;  ///< a router wants to know the replicas' KV blocks
   std::vector<std::unique_ptr<Replica>> replicas_;
   std::size_t entry_ = 0;  ///< replicas that requests enter by; the others only decode
   std::unique_ptr<Router> router_, decode_router_;

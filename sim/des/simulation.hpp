@@ -15,6 +15,7 @@
 #include "hw/cluster_topology.hpp"
 #include "serving/config.hpp"
 #include "serving/migration_policy.hpp"
+#include "serving/router.hpp"
 #include "workload/request.hpp"
 
 namespace orrery {
@@ -30,7 +31,9 @@ struct ReplicaConfig {
   std::shared_ptr<StepPricer> pricer;
   int engine_cores = 1;  ///< data-parallel ranks that make every step together, each with its own KV cache
   Role role = Role::both;
-  int first_gpu = 0, gpus = 1;  ///< in FabricConfig::topology
+  ServingRate rate;                      ///< for routers that ask for it
+  std::optional<double> usd_per_hour{};  ///< of its GPUs, where that is known
+  int first_gpu = 0, gpus = 1;           ///< in FabricConfig::topology
 };
 
 /// What replicas share: the links between GPUs, hosts, drives and servers.
@@ -58,6 +61,8 @@ struct MigrationConfig {
 struct ClusterConfig {
   std::vector<ReplicaConfig> replicas;
   std::string router = "round_robin";  ///< Registry<Routers>; where there are such, among those that prefill
+  RouterParams router_params;          ///< of this router and the one among decode replicas
+  Ps router_snapshot_interval{0};      ///< routers see the replicas as they were up to so long ago
   std::optional<FabricConfig> fabric;  ///< where something moves between replicas
   /// Set, with `fabric`, where `replicas` are some that prefill, then some that decode.
   std::optional<HandoverConfig> handover;

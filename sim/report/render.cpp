@@ -15,6 +15,7 @@ namespace orrery {
 
 namespace {
 
+/// "H100" of h100-sxm.
 std::string upper_gpu(const std::string& gpu) {
   std::string out = gpu.substr(0, gpu.find('-'));
   std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) { return std::toupper(c); });

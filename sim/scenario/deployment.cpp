@@ -10,6 +10,7 @@
 #include "scenario/expert_settings.hpp"
 #include "scenario/fleet.hpp"
 #include "scenario/migration.hpp"
+#include "scenario/mixed_replicas.hpp"
 #include "scenario/parallelism.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/precision.hpp"
@@ -221,6 +222,7 @@ WorkloadSpec workload_for(const Scenario& scenario, const Deployment& deployment
 }
 
 Deployment deploy(const Scenario& s) {
+  if (!s.pools.mixed_replicas.empty()) return deploy_mixed(s);
   if (has_pools(s)) return deploy_pools(s);
   if (s.model.empty()) {
     throw ConfigError("no model is given", "-m llama-3.1-8b (orrery models list)", ExitCode::usage);
@@ -259,6 +261,8 @@ Deployment deploy(const Scenario& s) {
   replica.scheduler.decoder = d.speculation.decoder;
   replica.scheduler.lanes = d.lowering.shard.pp;
   replica.scheduler.seed = s.seed;
+  replica.scheduler.max_queued_requests = s.max_queued_requests;
+  replica.scheduler.shed_overdue = s.shed_overdue;
   replica.scheduler.queue = {d.settings.scheduling_policy,
                              s.length_prediction_error,
                              s.vtc_prompt_weight,
@@ -271,8 +275,13 @@ Deployment deploy(const Scenario& s) {
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
                                                 d.speculation.drafting, image_of(s.workload));
   replica.engine_cores = parallelism.engine_cores;
-  d.cluster.replicas.assign(static_cast<std::size_t>(parallelism.replicas), replica);
+  const std::optional<double> usd = s.gpu_hour_usd ? s.gpu_hour_usd : d.device.usd_per_hour;
+  if (usd) replica.usd_per_hour = *usd * d.lowering.shard.gpus();
   d.cluster.router = choose_router(s.router);
+  if (d.cluster.router == "cost_aware") replica.rate = serving_rate(*replica.pricer, usd.value_or(1));
+  d.cluster.replicas.assign(static_cast<std::size_t>(parallelism.replicas), replica);
+  d.cluster.router_params = s.router_params;
+  d.cluster.router_snapshot_interval = to_ps(Seconds(s.router_snapshot_interval_s));
   d.cluster.seed = s.seed;
   d.cluster.stepwise = s.stepwise;
   if (s.until_s > 0) d.cluster.until = to_ps(Seconds(s.until_s));

@@ -24,6 +24,7 @@ Scenario pool_scenario(const Scenario& s, Role role) {
   const std::int32_t tp =
       prefill ? s.pools.prefill_tensor_parallel_size : s.pools.decode_tensor_parallel_size;
   if (tp > 0) pool.tensor_parallel_size = tp;
+  if (!prefill) pool.max_queued_requests = 0;  // whoever was let in to prefill is let in to decode
   if (!prefill && !s.pools.decode_router.empty()) pool.router = s.pools.decode_router;
   return pool;
 }

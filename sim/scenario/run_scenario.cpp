@@ -34,6 +34,29 @@ std::string workload_name(const WorkloadSpec& w) {
   return is_builtin(w.trace) ? w.trace.substr(8) : std::filesystem::path(w.trace).filename().string();
 }
 
+bool mixed(const Scenario& s) {
+  return !s.pools.mixed_replicas.empty();
+}
+
+/// "h100+l40s", "tp1 + tp4"; GPUs and their mean price.
+void describe_mixed(const Deployment& d, RunInfo& info) {
+  double usd = 0;
+  bool priced = true;
+  info.gpu.clear(), info.parallelism.clear();
+  const StepPricer* last = nullptr;
+  for (const ReplicaConfig& replica : d.cluster.replicas) {
+    const Shard& shard = replica.pricer->shard();
+    info.gpus += shard.gpus();
+    usd += replica.usd_per_hour.value_or(0), priced &= replica.usd_per_hour.has_value();
+    if (replica.pricer.get() == last) continue;
+    last = replica.pricer.get();
+    const std::string& gpu = last->device().name;
+    info.gpu += (info.gpu.empty() ? "" : "+") + gpu.substr(0, gpu.find('-'));
+    info.parallelism += (info.parallelism.empty() ? "" : " + ") + name(shard);
+  }
+  info.usd_per_gpu_hour = priced ? std::optional(usd / info.gpus) : std::nullopt;
+}
+
 RunInfo describe(const Scenario& s, const Deployment& d) {
   RunInfo info;
   info.backend = d.engine.engine;
@@ -63,6 +86,7 @@ RunInfo describe(const Scenario& s, const Deployment& d) {
     info.kv_max_concurrency = d.kv.concurrency(d.max_model_len);
   }
   info.usd_per_gpu_hour = s.gpu_hour_usd ? s.gpu_hour_usd : d.device.usd_per_hour;
+  if (mixed(s)) describe_mixed(d, info);
   return info;
 }
 
@@ -82,8 +106,9 @@ MetricsOptions metrics_options(const Scenario& s, const RunOptions& o, const Dep
 class Recorders {
  public:
   Recorders(const Scenario& s, const RunOptions& o, const Deployment& d, std::int64_t total)
-      : metrics_(metrics_options(s, o, d)) {
+      : metrics_(metrics_options(s, o, d)), replicas_(d.replicas()) {
     all_.push_back(&metrics_);
+    if (mixed(s)) all_.push_back(&replicas_);
     if (d.cluster.handover) all_.push_back(&transfers_);
     if (d.cluster.fleet) all_.push_back(&fleet_);
     if (d.cluster.migration) all_.push_back(&migrations_);
@@ -97,6 +122,7 @@ class Recorders {
   const Transfers& transfers() const { return transfers_; }
   const FleetLog& fleet() const { return fleet_; }
   const Migrations& migrations() const { return migrations_; }
+  const ReplicaCounts& replicas() const { return replicas_; }
   std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
 
  private:
@@ -131,6 +157,7 @@ class Recorders {
   Transfers transfers_;
   FleetLog fleet_;
   Migrations migrations_;
+  ReplicaCounts replicas_;
   Timeline* timeline_ = nullptr;
   std::vector<std::unique_ptr<Observer>> owned_;
   std::vector<Observer*> all_;
@@ -151,7 +178,7 @@ void bill(const FleetSummary& fleet, const Deployment& d, Summary& s) {
 
 /// Where the servers would saturate under the requests that were completed.
 std::optional<double> headroom(const Summary& s, const Deployment& d) {
-  if (s.completed == 0 || d.cluster.handover || d.cluster.fleet) return std::nullopt;
+  if (s.completed == 0) return std::nullopt;
   const auto n = static_cast<double>(s.completed);
   MeanRequest r;
   r.held_tokens = static_cast<double>(s.total_input_tokens) / n;
@@ -236,10 +263,11 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     const TimeShares shares = difference(account(d), before);
     r.draft_share = draft_share(shares);
     add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
-    if (options.resimulations > 0 && !r.simulation.interrupted && !cluster.handover && !cluster.fleet) {
+    const bool alike = !cluster.handover && !cluster.fleet && !mixed(scenario);
+    if (options.resimulations > 0 && !r.simulation.interrupted && alike) {
       resimulate_intervals(r, d, scenario, shares, options.resimulations);
     }
-    r.saturation_rps = headroom(r.summary, d);
+    if (alike) r.saturation_rps = headroom(r.summary, d);
   }
   if (cluster.fleet) {
     r.fleet = recorders.fleet().summary();
@@ -247,6 +275,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   if (cluster.migration) r.migrations = recorders.migrations().summary();
+  if (mixed(scenario)) r.devices = device_reports(d, r.simulation, recorders.replicas().totals());
   r.notes = source->notes();
   r.speculation = d.speculation;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
@@ -269,6 +298,7 @@ OrderedJson to_json(const RunResult& r) {
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
   if (r.fleet) json["orrery"]["fleet"] = to_json(*r.fleet);
   if (r.migrations) json["orrery"]["migrations"] = to_json(*r.migrations);
+  if (!r.devices.empty()) json["orrery"]["devices"] = to_json(r.devices);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

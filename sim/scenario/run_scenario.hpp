@@ -14,6 +14,7 @@
 #include "report/summary.hpp"
 #include "report/writers.hpp"
 #include "scenario/deployment.hpp"
+#include "scenario/mixed_replicas.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/scenario.hpp"
 
@@ -44,6 +45,7 @@ struct RunResult {
   std::optional<double> saturation_rps;  ///< near which the servers saturate, for the requests that were run
   Speculation speculation;
   std::optional<PoolsReport> pools;            ///< of replicas that prefill and replicas that decode
+  std::vector<DeviceReport> devices;           ///< of replicas of several devices
   std::optional<FleetSummary> fleet;           ///< of replicas that come and go
   std::optional<MigrationSummary> migrations;  ///< where sequences may change replicas
   double draft_share = 0;                      ///< of the engines' time, that of draft models

@@ -10,6 +10,7 @@
 
 #include "base/json.hpp"
 #include "serving/migration_policy.hpp"
+#include "serving/router.hpp"
 #include "workload/source.hpp"
 
 namespace orrery {
@@ -24,6 +25,7 @@ struct PoolSettings {
   std::string kv_transfer = "overlapped";
   std::string fabric = "auto";
   std::string network = "rail-fat-tree";
+  std::string mixed_replicas;  ///< replicas of several devices behind one router, see mixed_replicas.hpp
 };
 
 /// Replicas that come and go. Lists as they are written: see fleet.hpp.
@@ -58,6 +60,8 @@ struct Scenario {
   std::int32_t decode_context_parallel_size = 1;
   std::int32_t replicas = 1;
   std::string router = "round_robin";
+  RouterParams router_params;  ///< of router weighted
+  double router_snapshot_interval_s = 0;
   PoolSettings pools;
   FleetSettings fleet;
   MigrationParams migration{.policy = "off"};  ///< its `fabric` and `network` are those of pools
@@ -80,6 +84,8 @@ struct Scenario {
   double length_prediction_error = 0;  ///< of scheduling_policy sjf and of scheduler s3
   std::int32_t length_buckets = 10;    ///< of s3
   std::vector<double> deadlines_s;     ///< of edf, by priority
+  bool shed_overdue = false;           ///< edf: who waits beyond its deadline is refused
+  std::int64_t max_queued_requests = 0;
   double vtc_prompt_weight = 1, vtc_answer_weight = 2;
   std::optional<bool> async_scheduling;
   std::optional<bool> enable_mixed_chunk;

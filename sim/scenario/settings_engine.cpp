@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include <fmt/format.h>
+
 #include "scenario/expert_settings.hpp"
 #include "scenario/setting_field.hpp"
 #include "scenario/speculation.hpp"
@@ -47,6 +49,26 @@ void set_deadlines(Scenario& s, const std::string& text) {
   }
 }
 
+/// `prefix=3,load=2,kv=2`; what is not named has no weight.
+void set_router_weights(Scenario& s, const std::string& text) {
+  RouterParams p;
+  p.prefix_weight = p.load_weight = p.kv_weight = 0;
+  for (const auto& [key, value] : parse_named_spec("weights:" + text).fields) {
+    const double weight = parse_number(value);
+    if (!(weight >= 0)) throw ConfigError("a weight is at least 0, found '" + text + "'");
+    if (key == "prefix") {
+      p.prefix_weight = weight;
+    } else if (key == "load") {
+      p.load_weight = weight;
+    } else if (key == "kv") {
+      p.kv_weight = weight;
+    } else {
+      throw ConfigError("no scorer is called '" + key + "'", suggestion(key, {"prefix", "load", "kv"}));
+    }
+  }
+  s.router_params = p;
+}
+
 }  // namespace
 
 void add_deployment_settings(std::vector<Setting>& out) {
@@ -79,6 +101,15 @@ void add_deployment_settings(std::vector<Setting>& out) {
       ValueRange{0, 65536});
   add(top, group, "router", "ROUTER", "how requests are spread over replicas (orrery list routers)",
       ORRERY_MEMBER(router));
+  out.push_back({"router_weights", top, group, "", "prefix=X,load=X,kv=X",
+                 "router weighted: of the cached prefix, a short queue and a free KV cache (default 3, 2, 2)",
+                 set_router_weights, [](const Scenario& s) {
+                   const RouterParams& p = s.router_params;
+                   return fmt::format("prefix={},load={},kv={}", p.prefix_weight, p.load_weight, p.kv_weight);
+                 }});
+  add(top, group, "router_snapshot_interval", "TIME",
+      "routers see replicas as they were up to so long ago (default 0: as they are)",
+      ORRERY_MEMBER(router_snapshot_interval_s), ValueRange{0, 1e6, ValueForm::duration});
   add(hardware, group, "cost_model", "auto|fitted|measured|measured-raw|scaled|analytic|roofline",
       "where kernel times come from (default: the best the device has)", ORRERY_MEMBER(cost_model));
   add(top, group, "engine", "ENGINE", "vllm, vllm@0.15.1, sglang, trtllm, live (orrery list engines)",
@@ -125,6 +156,10 @@ void add_engine_settings(std::vector<Setting>& out) {
   out.push_back({"deadlines", "engine_args", "engine", "", "TIME,TIME,...",
                  "edf: wait for a first token that each priority is due, from 0 on", set_deadlines,
                  [](const Scenario& s) { return s.deadlines_s.empty() ? Json() : Json(s.deadlines_s); }});
+  add("shed_overdue", "", "edf: refuse who waits beyond its deadline, instead of serving it late",
+      ORRERY_MEMBER(shed_overdue));
+  add("max_queued_requests", "N", "refuse requests while so many wait (default 0: never)",
+      ORRERY_MEMBER(max_queued_requests));
   add("vtc_prompt_weight", "X", "vtc: cost of a prompt token", ORRERY_MEMBER(vtc_prompt_weight),
       ValueRange{0, 1000});
   add("vtc_answer_weight", "X", "vtc: cost of an answer's token", ORRERY_MEMBER(vtc_answer_weight),

@@ -1,3 +1,4 @@
+#include "scenario/mixed_replicas.hpp"
 #include "scenario/setting_field.hpp"
 
 namespace orrery {
@@ -35,6 +36,15 @@ void add_pool_settings(std::vector<Setting>& out) {
   add("fabric", "auto|simgrid|uncontended|infinite",
       "how transfers share links (default: simgrid where it is built in)", ORRERY_MEMBER(pools.fabric));
   restrict_last();
+  add("mixed_replicas", "GPU=N,GPU=N",
+      "replicas of several devices behind one router, instead of --gpu and --replicas: "
+      "h100-sxm=2@2.5,l40s/4=3 "
+      "(device/GPUs=replicas@dollars per GPU and hour)",
+      ORRERY_MEMBER(pools.mixed_replicas));
+  out.back().set = [inner = out.back().set](Scenario& s, const std::string& text) {
+    if (!text.empty()) parse_mixed_replicas(text);
+    inner(s, text);
+  };
   add("network", "NETWORK", "how servers are joined: a file of hwprofiles/networks, or a path",
       ORRERY_MEMBER(pools.network));
 }

@@ -26,9 +26,12 @@ struct SchedulerConfig {
   /// Batches in flight at once: the stages of a pipeline (vLLM v1, max_concurrent_batches). A sequence that
   /// decodes belongs to one of as many decode sets, which take turns.
   int lanes = 1;
-  Decoder decoder;               ///< how a step becomes tokens
-  std::uint64_t seed = 0;        ///< of a sampled decoder's draws
-  bool hands_over = false;       ///< computes prompts only: their KV blocks stay until release_held()
+  Decoder decoder;                       ///< how a step becomes tokens
+  std::uint64_t seed = 0;                ///< of a sampled decoder's draws
+  bool hands_over = false;               ///< computes prompts only: their KV blocks stay until release_held()
+  std::int64_t max_queued_requests = 0;  ///< who comes when so many wait is refused; 0 = all may wait
+  /// Who waits beyond the time its first token was due is refused: QueuePolicy::due().
+  bool shed_overdue = false;
   double new_token_ratio = 0.0;  ///< SGLang: share of the remaining output reserved at admission
   int length_buckets = 10;       ///< s3: equal classes of answer lengths up to max_model_len
 };

@@ -41,6 +41,8 @@ class QueuePolicy {
   virtual bool before(const Sequence& a, const Sequence& b) const = 0;
   /// Who comes later is served later, and who was admitted last gives way first: a plain queue.
   virtual bool first_come() const { return false; }
+  /// When its first token is due; kNever under policies without deadlines. Those earlier due come first.
+  virtual Ps due(const Request& /*request*/) const { return kNever; }
   /// The order of those who wait changes while others are served, so that each decision looks anew.
   virtual bool changes() const { return false; }
   /// One whose order changes: the present decision takes those who wait as they came.

@@ -196,6 +196,7 @@ std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (pool().set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
+  if (config_.shed_overdue && !waiting_.empty()) return 0;
   if (queue_->changes() && !waiting_.empty() && running_ < config_.max_num_seqs) return 0;
   const std::int64_t free = kv_.free_blocks();
   const std::int64_t steps = pool().steps_within(free, pool().steps_to_event());
@@ -238,6 +239,10 @@ std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, const K
                                           std::vector<KeyCap> caps) {
   if (config.max_num_seqs < 1) throw ConfigError("max_num_seqs must be at least 1");
   if (config.lanes < 1) throw ConfigError("a scheduler needs at least one lane");
+  if (config.shed_overdue && config.queue.policy != "edf") {
+    throw ConfigError("shed_overdue: scheduling_policy '" + config.queue.policy + "' knows no deadlines",
+                      "--scheduling-policy edf --deadlines 1s");
+  }
   const std::int64_t queries = config.decoder.queries();
   ORRERY_CHECK(config.lanes == 1 || queries == 1, "speculation in several lanes is not modelled");
   if (config.max_num_batched_tokens < config.max_num_seqs * queries) {

@@ -33,6 +33,9 @@ class Scheduler {
 
   /// Queues a request. Returns its slot, or kNoSeq with `*refusal` set when it can never run.
   SeqIndex add(const Request& request, Ps queued, const char** refusal);
+  /// With SchedulerConfig::shed_overdue: takes out who waits, has had no token yet and was due before `now`.
+  /// Their slots stay readable until release_slot().
+  void shed(Ps now, std::vector<SeqIndex>& out);
   /// Plans the next step; the plan is empty when there is nothing to do.
   void schedule(BatchPlan& plan);
   /// Whether another plan may be made: with one lane the caller's cycle says so.

@@ -15,6 +15,8 @@ SeqIndex Scheduler::add(const Request& request, Ps queued, const char** refusal)
   } else if (!config_.enable_chunked_prefill && prompt > config_.max_num_batched_tokens) {
     *refusal = "prompt is longer than max_num_batched_tokens and chunked prefill is off";
   }
+  if (config_.max_queued_requests > 0 && waiting() >= config_.max_queued_requests)
+    *refusal = "the queue is full (max_queued_requests)";
   if (*refusal) return kNoSeq;
   const Tokens output = std::min<Tokens>(request.output_tokens, config_.max_model_len - prompt);
   if (most_blocks(prompt + output - 1) > kv_.total_blocks()) {
@@ -57,6 +59,20 @@ void Scheduler::wait(SeqIndex index, bool front) {
   } else {
     const auto before = [&](SeqIndex a, SeqIndex b) { return queue_->before(sequence(a), sequence(b)); };
     waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), index, before), index);
+  }
+}
+
+/// Deadlines come in order, but for those who were preempted and wait among them.
+void Scheduler::shed(Ps now, std::vector<SeqIndex>& out) {
+  const auto overdue = [&](SeqIndex i) { return queue_->due(sequence(i).request) < now; };
+  for (std::size_t i = 0; i < waiting_.size() && overdue(waiting_[i]);) {
+    const SeqIndex index = waiting_[i];
+    if (sequence(index).preemptions > 0 || sequence(index).kv_to_come) {
+      ++i;
+      continue;
+    }
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
+    out.push_back(index);
   }
 }
 

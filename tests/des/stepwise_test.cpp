@@ -183,6 +183,9 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
           policies[static_cast<std::size_t>(rng.uniform_int(0, std::ssize(policies) - 1))];
     replica.scheduler.queue.deadlines_s = {0.1, 2};
     replica.scheduler.queue.length_prediction_error = 0.5;
+    Rng admission(seed, "admission");
+    if (admission.uniform() < 0.2) replica.scheduler.max_queued_requests = admission.uniform_int(1, 8);
+    replica.scheduler.shed_overdue = replica.scheduler.queue.policy == "edf" && admission.uniform() < 0.5;
     if (rng.uniform() < 0.2) replica.scheduler.long_prefill_token_threshold = 100;
     replica.kv = {0, 16, rng.uniform() < 0.7};
     replica.kv.groups = random_groups(rng);
@@ -207,6 +210,7 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
     const auto routers = Registry<Routers>::names();
     cluster.router =
         routers[static_cast<std::size_t>(rng.uniform_int(0, static_cast<std::int64_t>(routers.size()) - 1))];
+    if (admission.uniform() < 0.3) cluster.router_snapshot_interval = ps_from_ms(admission.uniform(1, 1000));
     cluster.seed = seed;
     const double rate = rng.uniform(0.5, 30);
     const auto requests = random_requests(rng, 60, rate, rng.uniform() < 0.5);

@@ -4,6 +4,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "base/rng.hpp"
+
 using namespace orrery;
 
 namespace {
@@ -18,12 +20,18 @@ struct Caches final : PrefixProbe {
 };
 
 std::unique_ptr<Router> make(const char* name, std::uint64_t seed = 0) {
-  return Registry<Routers>::find(name).make(seed);
+  return Registry<Routers>::find(name).make({seed});
 }
 
 std::vector<ReplicaView> with_requests(std::vector<std::int64_t> counts) {
   std::vector<ReplicaView> views;
-  for (const auto n : counts) views.push_back({n, n * 100, 1000});
+  for (const auto n : counts) {
+    ReplicaView view;
+    view.replica = static_cast<int>(views.size());
+    view.outstanding_requests = n, view.outstanding_tokens = n * 100;
+    view.kv_blocks_free = view.kv_blocks_total = 1000;
+    views.push_back(view);
+  }
   return views;
 }
 
@@ -37,9 +45,10 @@ Request with_prefix() {
 }  // namespace
 
 TEST_CASE("are these the routers that can be named?") {
-  CHECK(Registry<Routers>::names() == std::vector<std::string>{"least_requests", "least_tokens",
+  CHECK(Registry<Routers>::names() == std::vector<std::string>{"cost_aware", "kv_utilisation",
+                                                               "least_requests", "least_tokens",
                                                                "power_of_two", "prefix_aware", "random",
-                                                               "round_robin"});
+                                                               "round_robin", "session_sticky", "weighted"});
 }
 
 TEST_CASE("does round robin go round, and least requests to the idlest, ties to the lowest index?") {
@@ -81,4 +90,73 @@ TEST_CASE("does prefix-aware routing follow the cache, but not into a crowd?") {
   CHECK(router->route({}, with_requests({5, 6, 4}), caches) == 2);  // nothing to share: the idlest
   caches.held = {};
   CHECK(router->route(with_prefix(), with_requests({5, 6, 4}), caches) == 2);
+}
+
+TEST_CASE("does a session stay where it is, whoever is busy, and move only with its replica?") {
+  const Caches caches;
+  auto router = make("session_sticky");
+  auto views = with_requests({0, 0, 0, 0, 0, 0, 0, 0});
+  std::map<int, int> sessions;
+  Request r;
+  for (r.session = 0; r.session < 800; ++r.session) sessions[r.session] = router->route(r, views, caches);
+  std::vector<int> share(8);
+  for (const auto& session : sessions) ++share[static_cast<std::size_t>(session.second)];
+  for (const int n : share) CHECK(n == Approx(100).margin(40));  // four standard deviations
+
+  for (auto& view : views) view.outstanding_requests = 7 * (view.replica % 3);
+  for (r.session = 0; r.session < 800; ++r.session)
+    CHECK(router->route(r, views, caches) == sessions[r.session]);
+
+  views.erase(views.begin() + 3);  // a replica is gone: only its own sessions move
+  for (r.session = 0; r.session < 800; ++r.session) {
+    const int at = views[static_cast<std::size_t>(router->route(r, views, caches))].replica;
+    if (sessions[r.session] != 3) CHECK(at == sessions[r.session]);
+  }
+}
+
+TEST_CASE("where does a request without a session go?") {
+  const Caches caches;
+  auto router = make("session_sticky");
+  const auto views = with_requests({4, 2, 3, 5});
+  Request r, with_session;
+  CHECK(router->route(r, views, caches) == 1);
+  r.client = with_session.session = 17;
+  CHECK(router->route(r, views, caches) == router->route(with_session, views, caches));
+}
+
+TEST_CASE("is a weighted sum of one scorer that scorer?") {
+  Rng rng(3, "views");
+  const auto weighted = [](double prefix, double load, double kv) {
+    return Registry<Routers>::find("weighted").make({0, prefix, load, kv});
+  };
+  for (int n = 0; n < 200; ++n) {
+    auto views = with_requests({rng.uniform_int(0, 9), rng.uniform_int(0, 9), rng.uniform_int(0, 9)});
+    Caches caches;
+    int most_cached = 0;
+    for (int i = 0; i < 3; ++i) {
+      views[static_cast<std::size_t>(i)].kv_blocks_free = 3 * rng.uniform_int(0, 300) + i;  // no two alike
+      caches.held[i] = rng.uniform_int(0, 100);
+      if (caches.held[i] > caches.held[most_cached]) most_cached = i;
+    }
+    const Request r = with_prefix();
+    CHECK(weighted(0, 1, 0)->route(r, views, caches) == make("least_requests")->route(r, views, caches));
+    CHECK(weighted(0, 0, 1)->route(r, views, caches) == make("kv_utilisation")->route(r, views, caches));
+    CHECK(weighted(1, 0, 0)->route(r, views, caches) == most_cached);
+  }
+}
+
+TEST_CASE("does the cost-aware router weigh speed against price, and both against the queue?") {
+  const Caches caches;
+  auto router = make("cost_aware");
+  auto views = with_requests({0, 0});
+  views[0].rate = {1e-4, 1e-3, 4}, views[1].rate = {3e-4, 3e-3, 1};  // a third of the speed at a quarter
+  Request r;
+  r.prompt_tokens = 1000, r.output_tokens = 100;
+  CHECK(router->route(r, views, caches) == 1);
+  views[1].outstanding_tokens = 1100, views[1].outstanding_prompt_tokens = 1000;  // one like it ahead
+  CHECK(router->route(r, views, caches) == 0);
+  views[0].rate.usd_per_hour = 12;
+  CHECK(router->route(r, views, caches) == 1);
+  views[0].rate = views[1].rate = {};  // where replicas are the same it is least_tokens
+  CHECK(router->route(r, views, caches) == make("least_tokens")->route(r, views, caches));
 }

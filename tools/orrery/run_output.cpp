@@ -9,6 +9,7 @@
 
 #include "interrupt.hpp"
 #include "report/render.hpp"
+#include "report/text.hpp"
 
 namespace orrery {
 
@@ -47,6 +48,18 @@ std::string migration_line(const MigrationSummary& m) {
       m.moved, m.given_up, m.mean_pause_ms, m.p99_pause_ms, m.mean_ms, m.bytes / 1e9);
 }
 
+std::string device_lines(const std::vector<DeviceReport>& reports) {
+  std::string out;
+  for (const DeviceReport& r : reports) {
+    out += fmt::format(" {:<13}{} replicas ({}) {:.0f} % busy, {} requests, {} output tokens", r.gpu,
+                       r.replicas, r.parallelism, 100 * r.utilisation, grouped(r.totals.completed),
+                       grouped(r.totals.output_tokens));
+    if (r.usd_per_hour) out += fmt::format(", ${:.3g} an hour", *r.usd_per_hour);
+    out += '\n';
+  }
+  return out;
+}
+
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
@@ -57,6 +70,7 @@ std::string footer(const RunResult& r) {
   if (r.pools) out += pools_lines(*r.pools);
   if (r.fleet) out += fleet_lines(*r.fleet);
   if (r.migrations) out += migration_line(*r.migrations);
+  out += device_lines(r.devices);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)

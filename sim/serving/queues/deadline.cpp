@@ -21,11 +21,12 @@ class EarliestDeadline final : public QueuePolicy {
     return due_a != due_b ? due_a < due_b : arrived_before(a.request, b.request);
   }
 
- private:
-  Ps due(const Request& r) const {
+  Ps due(const Request& r) const override {
     const auto last = static_cast<std::int32_t>(waits_.size()) - 1;
     return r.arrival + waits_[static_cast<std::size_t>(std::clamp(r.priority, 0, last))];
   }
+
+ private:
   std::vector<Ps> waits_;
 };
 

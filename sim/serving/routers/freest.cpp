@@ -16,7 +16,7 @@ class Freest final : public Router {
 
 const Registration<Routers> freest{
     "freest", "to the replica with the most KV blocks left for each of its sequences, queued ones included",
-    [](std::uint64_t) -> std::unique_ptr<Router> { return std::make_unique<Freest>(); }};
+    [](const RouterParams&) -> std::unique_ptr<Router> { return std::make_unique<Freest>(); }};
 
 }  // namespace
 }  // namespace orrery

@@ -46,13 +46,13 @@ class PowerOfTwo final : public Router {
 
 const Registration<Routers> least_requests{
     "least_requests", "to the replica with the fewest unfinished requests",
-    [](std::uint64_t) -> std::unique_ptr<Router> { return std::make_unique<LeastRequests>(); }};
+    [](const RouterParams&) -> std::unique_ptr<Router> { return std::make_unique<LeastRequests>(); }};
 const Registration<Routers> least_tokens{
     "least_tokens", "to the replica with the fewest tokens (prompt and output) in unfinished requests",
-    [](std::uint64_t) -> std::unique_ptr<Router> { return std::make_unique<LeastTokens>(); }};
+    [](const RouterParams&) -> std::unique_ptr<Router> { return std::make_unique<LeastTokens>(); }};
 const Registration<Routers> power_of_two{
     "power_of_two", "the less loaded of two replicas drawn at random",
-    [](std::uint64_t seed) -> std::unique_ptr<Router> { return std::make_unique<PowerOfTwo>(seed); }};
+    [](const RouterParams& p) -> std::unique_ptr<Router> { return std::make_unique<PowerOfTwo>(p.seed); }};
 
 }  // namespace
 }  // namespace orrery

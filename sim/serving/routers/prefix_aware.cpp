@@ -35,7 +35,7 @@ class PrefixAware final : public Router {
 
 const Registration<Routers> prefix_aware{
     "prefix_aware", "to the replica that caches most of the prompt, unless load is far out of balance",
-    [](std::uint64_t) -> std::unique_ptr<Router> { return std::make_unique<PrefixAware>(); }};
+    [](const RouterParams&) -> std::unique_ptr<Router> { return std::make_unique<PrefixAware>(); }};
 
 }  // namespace
 }  // namespace orrery

@@ -26,10 +26,10 @@ class Random final : public Router {
 
 const Registration<Routers> round_robin{
     "round_robin", "each request to the next replica in turn",
-    [](std::uint64_t) -> std::unique_ptr<Router> { return std::make_unique<RoundRobin>(); }};
+    [](const RouterParams&) -> std::unique_ptr<Router> { return std::make_unique<RoundRobin>(); }};
 const Registration<Routers> random_router{
     "random", "each request to a replica drawn uniformly",
-    [](std::uint64_t seed) -> std::unique_ptr<Router> { return std::make_unique<Random>(seed); }};
+    [](const RouterParams& p) -> std::unique_ptr<Router> { return std::make_unique<Random>(p.seed); }};
 
 }  // namespace
 }  // namespace orrery
