@@ -221,6 +221,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   r.notes = source->notes();
   r.speculation = d.speculation;
+  r.offload = d.offload;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
   r.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (directory) {
@@ -238,6 +239,7 @@ RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
 OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
+  if (!r.offload.policy.none()) json["orrery"]["offloading"] = describe(r.offload);
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;

@@ -41,6 +41,7 @@ struct RunResult {
   SimulationResult simulation;
   std::optional<double> saturation_rps;  ///< near which the servers saturate, for the requests that were run
   Speculation speculation;
+  Offload offload;
   std::optional<PoolsReport> pools;  ///< of replicas that prefill and replicas that decode
   double draft_share = 0;            ///< of the engines' time, that of draft models
   std::vector<std::string> notes;    ///< what the readers said of their input

@@ -25,6 +25,15 @@ struct PoolSettings {
   std::string network = "rail-fat-tree";
 };
 
+/// What lies outside device memory (offloading.hpp). "" and nothing: all on the GPU; the node's own host.
+struct OffloadSettings {
+  double cpu_offload_gb = 0;
+  std::optional<std::int64_t> n_gpu_layers;
+  std::string percent;  ///< six numbers
+  std::string config;   ///< JSON
+  std::string host;
+};
+
 /// A question to the simulator: which model on which hardware under which engine, and who asks what of it.
 /// Engine arguments that are not set take the defaults of that engine version on that device.
 /// Names are vLLM's; other engines' arguments are mapped onto them.
@@ -42,6 +51,7 @@ struct Scenario {
   std::int32_t replicas = 1;
   std::string router = "round_robin";
   PoolSettings pools;
+  OffloadSettings offloading;
 
   std::string dtype = "auto";
   std::string quantization = "auto";

@@ -40,6 +40,7 @@ const std::vector<std::pair<std::string, std::string>>& setting_groups() {
   static const std::vector<std::pair<std::string, std::string>> groups{
       {"model", "Model and hardware"},
       {"pools", "Replicas that prefill and replicas that decode"},
+      {"offload", "Weights, KV cache and layers outside the GPU"},
       {"engine", "Engine (the engine's own argument names)"},
       {"workload", "Workload from a trace"},
       {"synthetic", "Synthetic workload (the names of vllm bench serve)"},
@@ -53,6 +54,7 @@ const std::vector<Setting>& settings() {
     std::vector<Setting> out;
     add_deployment_settings(out);
     add_pool_settings(out);
+    add_offload_settings(out);
     add_engine_settings(out);
     add_workload_settings(out);
     add_run_settings(out);

@@ -33,6 +33,7 @@ std::string footer(const RunResult& r) {
     out += fmt::format(" speculation  {}; drafting is {:.1f} % of the time\n", describe(r.speculation),
                        100 * r.draft_share);
   }
+  if (!r.offload.policy.none()) out += fmt::format(" offloading   {}\n", describe(r.offload));
   if (r.pools) out += pools_lines(*r.pools);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
