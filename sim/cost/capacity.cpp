@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "cost/offload_weights.hpp"
 #include "model/pipeline_stages.hpp"
 
 namespace orrery {
@@ -72,7 +73,7 @@ double activation_bytes(const ModelSpec& model, const LoweringContext& ctx, cons
 Footprint footprint(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
                     const MemoryPolicy& policy, Tokens max_num_batched_tokens) {
   Footprint f;
-  f.weights = model.weight_bytes(ctx) + policy.draft_weight_bytes;
+  f.weights = weights_on_gpu(model, ctx, policy.offload) + policy.draft_weight_bytes;
   f.overhead = policy.non_torch_bytes + rotary_table_bytes(model, ctx) +
                activation_bytes(model, ctx, policy, max_num_batched_tokens);
   f.budget = device.memory_bytes * policy.fraction;
@@ -124,16 +125,19 @@ StageMemory memory_of(const ModelSpec& stage, const LoweringContext& ctx, const 
 /// The capacity of the stage that has the least, whether or not that is enough for anything.
 KvCapacity least_capacity(const ModelSpec& model, LoweringContext ctx, const DeviceProfile& device,
                           const MemoryPolicy& policy, Tokens max_num_batched_tokens) {
-  const auto stages = pipeline_stages(model, std::exchange(ctx.shard.pp, 1));
+  const auto stages =
+      pipeline_stages(without_first(model, policy.offload.host_layers), std::exchange(ctx.shard.pp, 1));
   const KvBlocks layout = layout_of(model, ctx, policy);
   StageMemory least;
   KvCapacity c;
   for (const ModelSpec& stage : stages) {
     const double block_bytes =
-        stages.size() == 1 ? layout.block_bytes
-                           : layout.block_bytes_of(policy.hybrid_groups ? stage.kv_groups(ctx)
-                                                                        : all_full(stage.kv_groups(ctx)));
-    const StageMemory m = memory_of(stage, ctx, device, policy, max_num_batched_tokens, block_bytes);
+        stages.size() == 1 && policy.offload.host_layers == 0
+            ? layout.block_bytes
+            : layout.block_bytes_of(policy.hybrid_groups ? stage.kv_groups(ctx)
+                                                         : all_full(stage.kv_groups(ctx)));
+    const StageMemory m =
+        memory_of(stage, ctx, device, policy, max_num_batched_tokens, block_bytes * policy.offload.kv.gpu());
     const auto room = [](const StageMemory& s) { return std::pair(s.blocks, s.footprint.available()); };
     if (&stage == &stages.front() || room(m) < room(least)) least = m;
     c.largest_block_bytes = std::max(c.largest_block_bytes, block_bytes);
@@ -143,6 +147,7 @@ KvCapacity least_capacity(const ModelSpec& model, LoweringContext ctx, const Dev
   c.kv_bytes = least.footprint.available();
   c.chunk = max_num_batched_tokens;
   c.block_bytes = least.block_bytes;
+  if (stages.size() == 1) c.moved_block_bytes = layout.block_bytes - least.block_bytes;
   c.block_size = layout.block_size();
   c.groups = layout.groups;
   c.blocks = least.blocks;

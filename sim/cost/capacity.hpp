@@ -3,6 +3,7 @@
 #include "cost/kv_blocks.hpp"
 #include "hw/device_profile.hpp"
 #include "model/model_spec.hpp"
+#include "ops/offload_policy.hpp"
 
 namespace orrery {
 
@@ -23,11 +24,13 @@ struct MemoryPolicy {
   std::int64_t max_num_seqs = 0;
   double draft_weight_bytes = 0;        ///< of a model that drafts tokens, on one rank
   double draft_kv_bytes_per_token = 0;  ///< its layers share the blocks of the target's attention
+  OffloadPolicy offload;                ///< what the GPU does not hold
 };
 
 struct KvCapacity {
   double weight_bytes = 0, overhead_bytes = 0, kv_bytes = 0;  ///< per GPU of the stage with the fewest blocks
   double block_bytes = 0;                                     ///< of one block of one group, on such a GPU
+  double moved_block_bytes = 0;                               ///< of such a block, what lies outside the GPU
   double largest_block_bytes = 0;        ///< the same where the most layers keep something
   std::int64_t blocks = 0;               ///< as the engine logs them, the reserved null block included
   int block_size = 16;                   ///< tokens of the shortest block
@@ -49,6 +52,8 @@ struct KvCapacity {
 
 /// Each pipeline stage has memory of its own, and all have as many blocks as the one that has the fewest
 /// (vLLM, kv_cache_utils.py: get_kv_cache_configs). Groups are those of the whole model.
+/// What is offloaded leaves room: weights, but for two layers' loads on their way where loading overlaps, and
+/// the share of each block that lies elsewhere.
 /// Errors: ConfigError (infeasible) naming weights, budget and the smallest split or format that fits.
 KvCapacity kv_capacity(const ModelSpec& model, const LoweringContext& ctx, const DeviceProfile& device,
                        const MemoryPolicy& policy, Tokens max_num_batched_tokens, Tokens max_model_len);

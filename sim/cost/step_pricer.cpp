@@ -5,42 +5,17 @@
 #include <optional>
 #include <utility>
 
+#include "cost/offload_lanes.hpp"
 #include "cost/step_encoder.hpp"
-#include "cost/step_lanes.hpp"
+#include "cost/step_explain.hpp"
+#include "cost/step_host.hpp"
 #include "cost/step_pass.hpp"
 #include "cost/step_stages.hpp"
-#include "ops/context_parallel.hpp"
+#include "model/pipeline_stages.hpp"
 
 namespace orrery {
 
 namespace {
-
-/// Host time of a step in integer picoseconds, and how it combines with the device's. Each stage of a
-/// pipeline has a worker whose own part shows. What a batch's scheduling could hide behind is other batches:
-/// its sequences are planned again when it returns.
-struct HostTime {
-  HostTime(const KernelPlan& plan, const Drafting& drafting, int workers)
-      : async(plan.async_scheduling && workers == 1),
-        stages(workers),
-        per_step(to_ps(plan.host_per_step).value),
-        per_seq(to_ps(plan.host_per_seq).value),
-        exposed(to_ps(plan.host_exposed + drafting.host).value),
-        exposed_prefill(to_ps(plan.host_exposed_prefill).value) {}
-
-  std::int64_t hidden(std::int64_t seqs) const { return per_step + per_seq * seqs; }
-  std::int64_t worker(bool prefill) const { return exposed + (prefill ? exposed_prefill : 0); }
-  /// What a step takes at least, whatever the device: launches, and what async scheduling hides behind it.
-  std::int64_t floor(std::int64_t launches, std::int64_t seqs) const {
-    return async ? std::max(launches, hidden(seqs)) : launches;
-  }
-  std::int64_t step(std::int64_t device, std::int64_t launches, std::int64_t seqs, bool prefill) const {
-    return std::max(device, floor(launches, seqs)) + (async ? 0 : hidden(seqs)) + stages * worker(prefill);
-  }
-
-  bool async;
-  std::int64_t stages;
-  std::int64_t per_step, per_seq, exposed, exposed_prefill;
-};
 
 /// The passes of a step, the target's first: those of its stages and links in turn.
 std::vector<StepPass> passes_of(std::deque<StepModel>& target, StepModel* draft, const ModelSpec& model,
@@ -64,26 +39,64 @@ std::vector<StepPass> passes_of(std::deque<StepModel>& target, StepModel* draft,
 
 struct StepPricer::Impl {
   Impl(ModelSpec m, Shard s, DeviceProfile d, Topology t, KernelPlan p, KernelCostModelPtr cost, Drafting how,
-       Image size)
+       Image size, Offload away)
       : model(std::move(m)),
         shard(s),
         device(std::move(d)),
         topology(std::move(t)),
         plan(std::move(p)),
         draft_plan(plan),
+        host_plan(plan_of_host(plan)),
+        offload(std::move(away)),
         drafting(std::move(how)),
         host(plan, drafting, shard.pp),
         image(size),
-        target(stages_and_links(model, shard, plan, topology, cost)) {
+        target(parts_of_target(cost)) {
     ORRERY_CHECK(shard.pp == 1 || drafting.queries == 1, "speculation in a pipeline is not modelled");
     if (model.encoder && image.width > 0)
       encoder.emplace(target.front().kernels, *model.encoder, image, plan);
     if (drafting.model && drafting.passes > 0) {
       if (drafting.precision) draft_plan.precision = *drafting.precision;
-      draft = std::make_unique<StepModel>(*drafting.model, shard, draft_plan, std::move(cost),
+      draft = std::make_unique<StepModel>(*drafting.model, shard, draft_plan, cost,
                                           joining_projection(*drafting.model, drafting.joined_inputs));
     }
     passes = passes_of(target, draft.get(), model, drafting);
+    if (!offload.policy.still() && model.layers() > offload.policy.host_layers) {
+      lanes = std::make_unique<OffloadLanes>(without_first(model, offload.policy.host_layers), shard, plan,
+                                             offload, cost, drafting);
+    }
+  }
+
+  std::deque<StepModel> parts_of_target(const KernelCostModelPtr& cost) const {
+    const KernelCostModelPtr gpu = cost_beside_host(cost, offload);
+    const int on_host = offload.policy.host_layers;
+    if (on_host == 0) return stages_and_links(model, shard, plan, topology, gpu);
+    ORRERY_CHECK(shard.pp == 1, "layers on the host, in a pipeline");
+    return host_and_gpu(model, on_host, shard, host_plan, plan, host_cost(offload.host), gpu);
+  }
+
+  /// What the passes of a decode step compute.
+  ContextPrice computed(const DecodeSet& set, const StepPeers& peers) {
+    ContextPrice sum;
+    for (std::size_t i = 0; i < passes.size(); ++i) {
+      const ContextPrice attention = passes[i].decode_attention(set);
+      sum.ps += passes[i].decode_fixed(set.seqs, peers_of(i, peers)) + attention.ps;
+      sum.rise += attention.rise;
+      sum.steps = std::min(sum.steps, attention.steps);
+    }
+    return sum;
+  }
+  std::int64_t launches(std::int64_t seqs, std::span<const PrefillChunk> chunks,
+                        const StepPeers& peers) const {
+    std::int64_t ps = 0;
+    for (std::size_t i = 0; i < passes.size(); ++i)
+      ps += passes[i].launches(seqs, chunks, peers_of(i, peers));
+    return ps;
+  }
+  std::int64_t computed(const DecodeSet& set, std::span<const PrefillChunk> chunks, const StepPeers& peers) {
+    std::int64_t ps = encoder ? encoder->ps(chunks) : 0;
+    for (std::size_t i = 0; i < passes.size(); ++i) ps += passes[i].mixed(set, chunks, peers_of(i, peers));
+    return ps;
   }
 
   /// Peers of the i-th pass: all of a pipeline's stages have those of the target.
@@ -106,7 +119,8 @@ struct StepPricer::Impl {
   Shard shard;
   DeviceProfile device;
   Topology topology;
-  KernelPlan plan, draft_plan;
+  KernelPlan plan, draft_plan, host_plan;
+  Offload offload;
   Drafting drafting;
   HostTime host;
   Image image;
@@ -115,13 +129,16 @@ struct StepPricer::Impl {
   ClassAccount encoded;
   std::unique_ptr<StepModel> draft;
   std::vector<StepPass> passes;
+  std::unique_ptr<OffloadLanes> lanes;  ///< none where everything lies on the GPU
+  ClassAccount moved;                   ///< what shows of them
   double host_ps = 0, draft_ps = 0;
 };
 
 StepPricer::StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topology topology, KernelPlan plan,
-                       KernelCostModelPtr cost, Drafting drafting, Image image)
+                       KernelCostModelPtr cost, Drafting drafting, Image image, Offload offload)
     : impl_(std::make_unique<Impl>(std::move(model), shard, std::move(device), std::move(topology),
-                                   std::move(plan), std::move(cost), std::move(drafting), image)) {}
+                                   std::move(plan), std::move(cost), std::move(drafting), image,
+                                   std::move(offload))) {}
 StepPricer::~StepPricer() = default;
 StepPricer::StepPricer(StepPricer&&) noexcept = default;
 
@@ -137,15 +154,10 @@ StepPeers StepPricer::gather(std::span<const RankStep> ranks) const {
 AffinePrice StepPricer::decode(const DecodeSet& set, const StepPeers& peers) {
   Impl& p = *impl_;
   ORRERY_CHECK(set.seqs > 0, "a decode step of no sequences");
-  std::int64_t device = 0, launches = 0, slope = 0, steps = kEndless;
-  for (std::size_t i = 0; i < p.passes.size(); ++i) {
-    StepPass& pass = p.passes[i];
-    const ContextPrice attention = pass.decode_attention(set);
-    device += pass.decode_fixed(set.seqs, p.peers_of(i, peers)) + attention.ps;
-    launches += pass.launches(set.seqs, {}, p.peers_of(i, peers));
-    slope += attention.rise;
-    steps = std::min(steps, attention.steps);
-  }
+  ContextPrice price = p.computed(set, peers);
+  if (p.lanes) price = p.lanes->decode(set, price);
+  const std::int64_t device = price.ps, launches = p.launches(set.seqs, {}, peers);
+  std::int64_t slope = price.rise, steps = price.steps;
   const std::int64_t floor = p.host.floor(launches, set.seqs);
   if (device < floor) {
     // The host bounds the step until the device takes longer.
@@ -159,12 +171,9 @@ AffinePrice StepPricer::decode(const DecodeSet& set, const StepPeers& peers) {
 
 Ps StepPricer::mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, const StepPeers& peers) {
   Impl& p = *impl_;
-  std::int64_t device = 0, launches = 0;
-  for (std::size_t i = 0; i < p.passes.size(); ++i) {
-    device += p.passes[i].mixed(set, chunks, p.peers_of(i, peers));
-    launches += p.passes[i].launches(set.seqs, chunks, p.peers_of(i, peers));
-  }
-  if (p.encoder) device += p.encoder->ps(chunks);
+  std::int64_t device = p.computed(set, chunks, peers);
+  if (p.lanes) device = p.lanes->mixed(set, chunks, device);
+  const std::int64_t launches = p.launches(set.seqs, chunks, peers);
   const std::int64_t scheduled = set.seqs + static_cast<std::int64_t>(chunks.size());
   return Ps(p.host.step(device, launches, scheduled, true));
 }
@@ -189,19 +198,24 @@ void StepPricer::stage_times(const DecodeSet& set, std::span<const PrefillChunk>
 
 void StepPricer::account_decode(const DecodeSet& set, const AffinePrice& price, std::int64_t steps,
                                 const StepPeers& peers) {
+  Impl& p = *impl_;
   const auto n = static_cast<double>(steps);
-  impl_->count(
-      static_cast<double>(price.first.value) * n + static_cast<double>(price.slope.value) * (n * (n - 1) / 2),
-      [&](StepPass& pass, std::size_t i) {
-        return pass.account_decode(set, steps, impl_->peers_of(i, peers));
-      });
+  double total =
+      static_cast<double>(price.first.value) * n + static_cast<double>(price.slope.value) * (n * (n - 1) / 2);
+  if (p.lanes) total -= p.lanes->account_decode(set, p.computed(set, peers), steps, p.moved);
+  p.count(total, [&](StepPass& pass, std::size_t i) {
+    return pass.account_decode(set, steps, p.peers_of(i, peers));
+  });
 }
 
 void StepPricer::account_mixed(const DecodeSet& set, std::span<const PrefillChunk> chunks, Ps total,
                                const StepPeers& peers) {
-  impl_->count(static_cast<double>(total.value), [&](StepPass& pass, std::size_t i) {
-    double kernels = pass.account_mixed(set, chunks, impl_->peers_of(i, peers));
-    if (i == 0 && impl_->encoder) kernels += impl_->encoder->account(chunks, impl_->encoded);
+  Impl& p = *impl_;
+  auto ps = static_cast<double>(total.value);
+  if (p.lanes) ps -= p.lanes->account_mixed(set, chunks, p.computed(set, chunks, peers), p.moved);
+  p.count(ps, [&](StepPass& pass, std::size_t i) {
+    double kernels = pass.account_mixed(set, chunks, p.peers_of(i, peers));
+    if (i == 0 && p.encoder) kernels += p.encoder->account(chunks, p.encoded);
     return kernels;
   });
 }
@@ -210,6 +224,7 @@ TimeShares StepPricer::shares() const {
   ClassAccount all;
   for (const StepPass& pass : impl_->passes) pass.add_to(all);
   all.add(impl_->encoded);
+  all.add(impl_->moved);
   const auto add_tables = [&](const StepModel& m) {
     m.tokens.account(all), m.pooled.account(all), m.rows.account(all);
   };
@@ -221,57 +236,6 @@ TimeShares StepPricer::shares() const {
   shares.draft = impl_->draft_ps / kPsPerSecond;
   return shares;
 }
-
-namespace {
-
-/// Adds the calls of one pass to an explanation, as many times as it runs, and the time of its launches;
-/// returns its device time.
-Seconds explain_pass(const StepPass& pass, const BatchShape& batch, StepExplanation& out,
-                     std::int64_t& launches) {
-  const StepModel& m = pass.model();
-  BatchShape shape = batch;
-  const bool has_prefill = !shape.chunks.empty();
-  shape.decode_queries = pass.form().queries;
-  shape.decode_context += shape.decode_seqs * (shape.decode_queries - 1);
-  if (!pass.form().prompts)
-    shape.decode_seqs += static_cast<std::int64_t>(shape.chunks.size()), shape.chunks.clear();
-  const Tokens tokens = tokens_of_rank(shape, m.prompt_ranks).tokens();
-  if (shape.padded_tokens == 0) shape.padded_tokens = m.plan.padded(tokens, has_prefill);
-  KernelCalls calls;
-  m.kernels.lower(shape, calls);
-  LongestPath path;
-  const auto times = static_cast<double>(pass.form().times);
-  for (KernelCall& call : calls) {
-    if (!call.cls) {
-      path.add(call.mark, call.lane, 0);
-      continue;
-    }
-    const KernelTime time = m.kernels.price(call);
-    call.repeat *= times;
-    const Seconds total = time.time * (call.repeat * m.kernels.factor(call));
-    path.add(call.mark, call.lane, total.value);
-    out.calls.push_back({call, time, total});
-  }
-  launches += m.launches_ps(tokens, has_prefill) * pass.form().times;
-  return Seconds(path.seconds()) + to_seconds(Ps(m.gaps * pass.form().times));
-}
-
-/// Adds the calls of the encoder; returns its device time.
-Seconds explain_encoder(const EncoderTable& encoder, const StepKernels& kernels, std::int64_t images,
-                        StepExplanation& out) {
-  KernelCalls calls;
-  encoder.lower(images, calls);
-  Seconds sum = to_seconds(Ps(encoder.between_ps()));
-  for (const KernelCall& call : calls) {
-    const KernelTime time = kernels.price(call);
-    const Seconds total = time.time * (call.repeat * kernels.factor(call));
-    out.calls.push_back({call, time, total});
-    sum += total;
-  }
-  return sum;
-}
-
-}  // namespace
 
 StepExplanation StepPricer::explain(const BatchShape& batch) const {
   const Impl& p = *impl_;
@@ -285,6 +249,8 @@ StepExplanation StepPricer::explain(const BatchShape& batch) const {
     if (i % 2 == 0 && i < p.target.size()) out.stages.push_back(device);
     out.device += device;
   }
+  out.computed = out.device;
+  if (p.lanes) out.device = p.lanes->explain(batch, out.computed, out);
   const std::int64_t scheduled = batch.decode_seqs + static_cast<std::int64_t>(batch.chunks.size());
   out.total =
       to_seconds(Ps(p.host.step(to_ps(out.device).value, launches, scheduled, !batch.chunks.empty())));
@@ -309,6 +275,9 @@ const KernelCostModel& StepPricer::cost() const {
 }
 const Drafting& StepPricer::drafting() const {
   return impl_->drafting;
+}
+const Offload& StepPricer::offload() const {
+  return impl_->offload;
 }
 Image StepPricer::image() const {
   return impl_->image;

@@ -11,6 +11,7 @@
 #include "cost/drafting.hpp"
 #include "cost/kernel_cost_model.hpp"
 #include "cost/kernel_plan.hpp"
+#include "cost/offload_cost.hpp"
 #include "cost/step_peers.hpp"
 #include "model/model_spec.hpp"
 #include "ops/decode_set.hpp"
@@ -44,7 +45,9 @@ struct PricedCall {
 struct StepExplanation {
   std::vector<PricedCall> calls;
   Seconds device{0}, host{0}, total{0};
-  std::vector<Seconds> stages;  ///< of the device time, that of each pipeline stage
+  std::vector<Seconds> stages;                 ///< of the device time, that of each pipeline stage
+  Seconds computed{0};                         ///< of the device time, what the GPU computes
+  std::array<Seconds, kOffloadLanes> lanes{};  ///< what works beside it, by OffloadLane
 };
 
 /// A step's way through a pipeline. A stage is busy for its time, what its worker does on the CPU before
@@ -59,13 +62,14 @@ struct StageTimes {
 /// rows, and per decode-set size a piecewise affine function of context with integer picosecond coefficients,
 /// filled on first use. With speculation a step also verifies and drafts (Drafting). Where the model has an
 /// encoder and `image` a size, chunks bring the encoder's work for their images. Of a pipeline the price is
-/// that of a batch alone in it: the scheduler, then each stage and link in turn. Not thread-safe (it
-/// fills its tables); one per replica group and thread. Prices depend on their arguments alone, never on the
-/// order of calls.
+/// that of a batch alone in it: the scheduler, then each stage and link in turn. With `offload` a step also
+/// waits for what does not lie on its GPU (OffloadLanes), and for the layers the host computes. Not
+/// thread-safe (it fills its tables); one per replica group and thread. Prices depend on their arguments
+/// alone, never on the order of calls.
 class StepPricer {
  public:
   StepPricer(ModelSpec model, Shard shard, DeviceProfile device, Topology topology, KernelPlan plan,
-             KernelCostModelPtr cost, Drafting drafting = {}, Image image = {});
+             KernelCostModelPtr cost, Drafting drafting = {}, Image image = {}, Offload offload = {});
   ~StepPricer();
   StepPricer(StepPricer&&) noexcept;
 
@@ -101,6 +105,7 @@ class StepPricer {
   const KernelCostModel& cost() const;
   const Drafting& drafting() const;
   Image image() const;
+  const Offload& offload() const;
   /// Tokens of an image; 0 where images bring no work.
   Tokens image_tokens() const;
 

@@ -14,6 +14,15 @@ namespace orrery {
 std::deque<StepModel> stages_and_links(const ModelSpec& model, Shard shard, const KernelPlan& plan,
                                        const Topology& topology, const KernelCostModelPtr& cost);
 
+/// A model whose first `on_host` layers the host computes, with their embedding (llama.cpp: layers it does
+/// not offload to the GPU): those, the link over which their hidden states go, and the rest. The plans are
+/// referred to.
+std::deque<StepModel> host_and_gpu(const ModelSpec& model, int on_host, const Shard& shard,
+                                   const KernelPlan& host_plan, const KernelPlan& plan,
+                                   const KernelCostModelPtr& host, const KernelCostModelPtr& gpu);
+/// What the host's cores run of a plan: its formats, one operation after the other.
+KernelPlan plan_of_host(const KernelPlan& plan);
+
 /// Whether the hidden states of `stage` (from 0) leave their node.
 bool leaves_node(int stage, int tp, const Topology& topology);
 

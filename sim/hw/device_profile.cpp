@@ -99,6 +99,7 @@ Topology read_topology(const fs::path& file) {
   Topology t;
   t.name = view.text("name");
   t.device = view.text("device");
+  t.host = view.text_or("host", "");
   t.gpus_per_node = static_cast<int>(view.integer("gpus_per_node"));
   if (t.gpus_per_node < 1) view.fail("gpus_per_node", "must be at least 1");
   if (view.has("gpu_link_bytes_per_s")) {

@@ -42,6 +42,7 @@ struct Topology {
   double gpu_link_bytes_per_s = 0;  ///< per GPU and direction inside the node (NVLink, else PCIe)
   bool all_to_all = true;           ///< through a switch: every pair at full rate
   double nic_bytes_per_s = 0;       ///< per GPU to other nodes
+  std::string host;                 ///< the computer around them (hw/host_profile.hpp); "" = not known
 };
 
 /// Finds a device by name or alias, ignoring case and '_' for '-'. Searches `ORRERY_DATA` (or the installed

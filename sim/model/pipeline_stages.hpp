@@ -18,5 +18,9 @@ std::vector<int> layers_by_stage(int layers, int stages);
 /// only; a layer that reads another one's keys finds them in its own stage. One stage is the model itself.
 /// Errors: as layers_by_stage().
 std::vector<ModelSpec> pipeline_stages(const ModelSpec& model, int stages);
+/// The same with so many layers in each, which add up to the model's.
+std::vector<ModelSpec> stages_of(const ModelSpec& model, const std::vector<int>& counts);
+/// What remains of a model whose first `layers` layers, with the embedding, are elsewhere; 0: all of it.
+ModelSpec without_first(const ModelSpec& model, int layers);
 
 }  // namespace orrery

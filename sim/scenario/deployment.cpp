@@ -131,6 +131,7 @@ KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
   MemoryPolicy policy = d.engine.memory_policy(d.settings);
   policy.draft_weight_bytes = d.speculation.draft_weight_bytes;
   policy.draft_kv_bytes_per_token = d.speculation.draft_kv_bytes_per_token;
+  policy.offload = d.offload.policy;
   const auto capacity = [&](Tokens length) {
     return kv_capacity(d.model, d.lowering, d.device, policy, d.settings.max_num_batched_tokens, length);
   };
@@ -253,7 +254,9 @@ Deployment deploy(const Scenario& s) {
   plan.host_per_seq = plan.host_per_seq + d.speculation.host_per_sequence;
   check_pipeline(s, d.speculation);
   leave_room_for_drafts(s, d.speculation.decoder, d.settings);
+  d.offload = choose_offload(s, d.model, d.lowering, d.topology);
   d.kv = choose_capacity(s, d);
+  fit_host(d.offload, d.model, d.lowering, d.max_model_len, d.kv);
   d.cost = choose_cost_model(s, d, d.warnings);
 
   ReplicaConfig replica;
@@ -273,7 +276,7 @@ Deployment deploy(const Scenario& s) {
   replica.kv = d.engine.kv_config(d.settings, d.kv);
   replica.front_end = d.engine.front_end();
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
-                                                d.speculation.drafting, image_of(s.workload));
+                                                d.speculation.drafting, image_of(s.workload), d.offload);
   replica.engine_cores = parallelism.engine_cores;
   const std::optional<double> usd = s.gpu_hour_usd ? s.gpu_hour_usd : d.device.usd_per_hour;
   if (usd) replica.usd_per_hour = *usd * d.lowering.shard.gpus();

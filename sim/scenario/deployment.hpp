@@ -6,6 +6,7 @@
 #include "cost/capacity.hpp"
 #include "des/simulation.hpp"
 #include "scenario/engine_profile.hpp"
+#include "scenario/offloading.hpp"
 #include "scenario/scenario.hpp"
 #include "scenario/speculation.hpp"
 
@@ -21,6 +22,7 @@ struct Deployment {
   Tokens max_model_len = 0;
   LoweringContext lowering;
   Speculation speculation;  ///< plain decoding without it
+  Offload offload;          ///< nothing is without it
   KvCapacity kv;
   KernelCostModelPtr cost;
   ClusterConfig cluster;              ///< ready for simulate(); replicas share one pricer

@@ -65,8 +65,9 @@ Summary run_perturbed(const Deployment& d, const Scenario& scenario, const Pertu
   }
   ClusterConfig cluster = d.cluster;
   cluster.seed = scenario.seed;
-  const auto pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan,
-                                                   d.cost, d.pricer().drafting(), d.pricer().image());
+  const auto pricer =
+      std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
+                                   d.pricer().drafting(), d.pricer().image(), d.offload);
   for (auto& replica : cluster.replicas) replica.pricer = pricer;
   MetricsOptions options;
   options.percentiles = {99};

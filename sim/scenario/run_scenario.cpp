@@ -278,6 +278,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   if (mixed(scenario)) r.devices = device_reports(d, r.simulation, recorders.replicas().totals());
   r.notes = source->notes();
   r.speculation = d.speculation;
+  r.offload = d.offload;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
   r.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   if (directory) {
@@ -295,6 +296,7 @@ RunResult run_scenario(const Scenario& scenario, const RunOptions& options) {
 OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
+  if (!r.offload.policy.none()) json["orrery"]["offloading"] = describe(r.offload);
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
   if (r.fleet) json["orrery"]["fleet"] = to_json(*r.fleet);
   if (r.migrations) json["orrery"]["migrations"] = to_json(*r.migrations);

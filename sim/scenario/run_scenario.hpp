@@ -44,6 +44,7 @@ struct RunResult {
   SimulationResult simulation;
   std::optional<double> saturation_rps;  ///< near which the servers saturate, for the requests that were run
   Speculation speculation;
+  Offload offload;
   std::optional<PoolsReport> pools;            ///< of replicas that prefill and replicas that decode
   std::vector<DeviceReport> devices;           ///< of replicas of several devices
   std::optional<FleetSummary> fleet;           ///< of replicas that come and go

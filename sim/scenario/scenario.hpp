@@ -44,6 +44,15 @@ struct FleetSettings {
   std::optional<double> weights_bandwidth;  ///< bytes per second into one replica; unset: the network's
 };
 
+/// What lies outside device memory (offloading.hpp). "" and nothing: all on the GPU; the node's own host.
+struct OffloadSettings {
+  double cpu_offload_gb = 0;
+  std::optional<std::int64_t> n_gpu_layers;
+  std::string percent;  ///< six numbers
+  std::string config;   ///< JSON
+  std::string host;
+};
+
 /// A question to the simulator: which model on which hardware under which engine, and who asks what of it.
 /// Engine arguments that are not set take the defaults of that engine version on that device.
 /// Names are vLLM's; other engines' arguments are mapped onto them.
@@ -65,6 +74,7 @@ struct Scenario {
   PoolSettings pools;
   FleetSettings fleet;
   MigrationParams migration{.policy = "off"};  ///< its `fabric` and `network` are those of pools
+  OffloadSettings offloading;
 
   std::string dtype = "auto";
   std::string quantization = "auto";

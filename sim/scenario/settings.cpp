@@ -42,6 +42,7 @@ const std::vector<std::pair<std::string, std::string>>& setting_groups() {
       {"pools", "Replicas that prefill and replicas that decode"},
       {"fleet", "Replicas that come and go: failures, drains, autoscaling"},
       {"migration", "Sequences that change replicas"},
+      {"offload", "Weights, KV cache and layers outside the GPU"},
       {"engine", "Engine (the engine's own argument names)"},
       {"workload", "Workload from a trace"},
       {"synthetic", "Synthetic workload (the names of vllm bench serve)"},
@@ -57,6 +58,7 @@ const std::vector<Setting>& settings() {
     add_pool_settings(out);
     add_fleet_settings(out);
     add_migration_settings(out);
+    add_offload_settings(out);
     add_engine_settings(out);
     add_workload_settings(out);
     add_run_settings(out);

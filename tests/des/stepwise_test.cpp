@@ -154,6 +154,25 @@ std::optional<FleetConfig> random_fleet(std::uint64_t seed, int replicas, double
   return fleet;
 }
 
+/// A few scenarios keep weights, KV cache or layers outside the GPU, on a host that is the slower or the
+/// faster part by turns.
+Offload random_offload(Rng& rng) {
+  Offload offload;
+  if (rng.uniform() < 0.7) return offload;
+  offload.host.flops_per_s = 5e12;
+  offload.host.memory_bandwidth_bytes_per_s = rng.uniform() < 0.5 ? 5e10 : 1e12;
+  offload.host.memory_bytes = 1e12;
+  offload.host.disk_read_bytes_per_s = offload.host.disk_write_bytes_per_s = offload.host.disk_bytes = 1e10;
+  OffloadPolicy& p = offload.policy;
+  p.overlap = rng.uniform() < 0.7;
+  if (rng.uniform() < 0.5) p.weights = {rng.uniform(0, 0.05), rng.uniform() < 0.3 ? 0.001 : 0};
+  if (rng.uniform() < 0.7) p.kv = {rng.uniform(0.1, 0.9), rng.uniform() < 0.3 ? 0.1 : 0};
+  if (rng.uniform() < 0.3) p.activations.host = 1;
+  p.host_attention = p.kv.away() > 0 && rng.uniform() < 0.5;
+  p.host_layers = rng.uniform() < 0.3 ? 1 : 0;
+  return offload;
+}
+
 /// Half the scenarios are vLLM's; the others take turns.
 const char* random_scheduler(std::uint64_t seed) {
   constexpr const char* kOthers[] = {"sglang", "trtllm", "static", "orca", "vllm-v0", "fastgen", "s3", "lightllm"};
@@ -166,6 +185,7 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
   const ModelSpec plain = load_model("llama-3.1-8b");
   const ModelSpec capped = capped_model();
   std::int64_t preemptions = 0, hits = 0, grouped_preemptions = 0, grouped_hits = 0, retries = 0;
+  int offloaded = 0;
   for (std::uint64_t seed = 0; seed < 240; ++seed) {
     Rng rng(seed, "scenario");
     ReplicaConfig replica;
@@ -203,7 +223,10 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
       shard.tp = 16, shard.cp = static_cast<int>(seed % 3) + 1, shard.dcp = 2;
       plan.fusion.attention.exchange = seed % 8 == 1 ? ContextExchange::gather : ContextExchange::ring;
     }
-    replica.pricer = test::pricer(model, plan, shard);
+    Rng placing(seed, "offload");
+    const Offload offload = shard.cp == 1 ? random_offload(placing) : Offload{};
+    offloaded += offload.policy.none() ? 0 : 1;
+    replica.pricer = test::pricer(model, plan, shard, offload);
     replica.engine_cores = seed % 3 == 0 ? static_cast<int>(rng.uniform_int(2, 4)) : 1;
     ClusterConfig cluster;
     cluster.replicas.assign(static_cast<std::size_t>(rng.uniform_int(1, 3)), replica);
@@ -236,6 +259,7 @@ TEST_CASE("does the fast path equal one step at a time, bit for bit, in random s
   }
   CHECK(preemptions > 100);  // the scenarios do reach the hard cases
   CHECK(hits > 1000);
+  CHECK(offloaded > 30);
   CHECK(grouped_preemptions > 100);
   CHECK(grouped_hits > 1000);
   CHECK(retries > 100);

@@ -21,14 +21,15 @@ class PlainCost final : public KernelCostModel {
   std::vector<std::string> sources() const override { return {"test"}; }
 };
 
-inline std::shared_ptr<StepPricer> pricer(const ModelSpec& model, KernelPlan plan, Shard shard) {
+inline std::shared_ptr<StepPricer> pricer(const ModelSpec& model, KernelPlan plan, Shard shard,
+                                          Offload offload = {}) {
   DeviceProfile device;
   device.name = "test";
   device.tensor_flops_per_s.fill(500e12);
   device.memory_bandwidth_bytes_per_s = 2e12;
   device.sm_count = 100;
   return std::make_shared<StepPricer>(model, shard, device, Topology{}, std::move(plan),
-                                      std::make_shared<PlainCost>());
+                                      std::make_shared<PlainCost>(), Drafting{}, Image{}, std::move(offload));
 }
 inline std::shared_ptr<StepPricer> pricer(const ModelSpec& model, KernelPlan plan, int tp = 1) {
   Shard shard;

@@ -141,8 +141,8 @@ std::string rates(const StepQuestion& q, double tokens, double step_s, int ranks
 }
 
 /// " Stages take 5.1, 5.2 ms and links between them 40 us: with a batch in each, one is done every 5.2 ms."
-std::string pipeline(const StepExplanation& step) {
-  if (step.stages.size() < 2) return "";
+std::string pipeline(const StepExplanation& step, const Shard& shard) {
+  if (shard.pp < 2) return "";
   std::vector<std::string> each;
   double sum = 0, slowest = 0;
   for (const Seconds stage : step.stages) {
@@ -153,6 +153,21 @@ std::string pipeline(const StepExplanation& step) {
       " Stages take {} ms, what is sent between them {} ms in all: with a batch in each, one is done every "
       "{} ms.\n",
       fmt::join(each, ", "), brief((step.device.value - sum) * 1e3), brief(slowest * 1e3));
+}
+
+/// " Offloading: weights 50 % in host memory ...: computing takes 3.1 ms, loading 170.2." "" without it.
+std::string offloading(const StepExplanation& step, const Offload& offload) {
+  if (offload.policy.none()) return "";
+  const std::string policy = fmt::format(" Offloading: {}.\n", describe(offload));
+  if (offload.policy.still()) return policy;
+  std::string lanes = fmt::format("computing {} ms", brief(step.computed.value * 1e3));
+  for (std::size_t i = 0; i < step.lanes.size(); ++i) {
+    if (step.lanes[i].value > 0)
+      lanes += fmt::format(", {} {}", name(static_cast<OffloadLane>(i)), brief(step.lanes[i].value * 1e3));
+  }
+  return policy + fmt::format(" Device time: {}, {} {} ms.\n", lanes,
+                              offload.policy.overlap ? "of which the longest shows:" : "one after the other:",
+                              brief(step.device.value * 1e3));
 }
 
 void print_json(const StepQuestion& q, const Deployment& server, const BatchShape& shape,
@@ -170,10 +185,15 @@ void print_json(const StepQuestion& q, const Deployment& server, const BatchShap
               {"past", q.past},
               {"tokens", shape.tokens()},
               {"padded_tokens", server.pricer().plan().padded(own, q.prefill > 0)}};
-  if (step.stages.size() > 1) {
+  if (server.lowering.shard.pp > 1) {
     for (const Seconds stage : step.stages) out["stages_s"].push_back(stage.value);
   }
   out.update(to_json(table));
+  if (!server.offload.policy.none()) {
+    out["offloading"] = {{"policy", describe(server.offload)}, {"computing_s", step.computed.value}};
+    for (std::size_t i = 0; i < step.lanes.size(); ++i)
+      out["offloading"][std::string(name(static_cast<OffloadLane>(i))) + "_s"] = step.lanes[i].value;
+  }
   if (q.batch > 0)
     out["output_tokens_per_s"] = static_cast<double>(q.batch) * tokens_per_step(server) / table.total_s;
   if (!server.speculation.decoder.plain()) {
@@ -192,7 +212,7 @@ int step(const std::vector<std::string>& args) {
       .value("ctx", q.ctx, "N", "tokens each of them reads from the KV cache")
       .value("prefill", q.prefill, "N", "prompt tokens computed in the same step")
       .value("past", q.past, "N", "tokens of that prompt that are already in the KV cache");
-  ScenarioOptions scenario(options, {"model", "engine"});
+  ScenarioOptions scenario(options, {"model", "offload", "engine"});
   options.example("orrery explain step -m llama-3.1-8b -g h100-sxm --batch 32 --ctx 2048")
       .example("orrery explain step -m llama-3.1-70b -g h100-sxm -tp 8 --prefill 8k --past 16k");
   if (!options.parse(args)) return 0;
@@ -208,9 +228,9 @@ int step(const std::vector<std::string>& args) {
   RenderOptions how = render_options_for(STDOUT_FILENO);
   how.color = options.output().color_stdout();
   fmt::print("{}\n\n", heading(q, server, shape));
-  fmt::print("{}{}{}{}", render(table, server.device, how), pipeline(explained),
+  fmt::print("{}{}{}{}", render(table, server.device, how), pipeline(explained, server.lowering.shard),
              rates(q, tokens_per_step(server), table.total_s, server.lowering.shard.dp) +
-                 speculation(q, server, shape),
+                 offloading(explained, server.offload) + speculation(q, server, shape),
              notes(q, server));
   for (const auto& warning : server.warnings) fmt::print(stderr, "warning: {}\n", warning);
   return 0;

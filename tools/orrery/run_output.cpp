@@ -67,6 +67,7 @@ std::string footer(const RunResult& r) {
     out += fmt::format(" speculation  {}; drafting is {:.1f} % of the time\n", describe(r.speculation),
                        100 * r.draft_share);
   }
+  if (!r.offload.policy.none()) out += fmt::format(" offloading   {}\n", describe(r.offload));
   if (r.pools) out += pools_lines(*r.pools);
   if (r.fleet) out += fleet_lines(*r.fleet);
   if (r.migrations) out += migration_line(*r.migrations);

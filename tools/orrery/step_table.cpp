@@ -11,7 +11,7 @@
 namespace orrery {
 
 std::string_view name(Bound bound) {
-  constexpr std::string_view names[] = {"memory", "compute", "comm", "launch"};
+  constexpr std::string_view names[] = {"memory", "compute", "comm", "launch", "link", "host"};
   return names[static_cast<int>(bound)];
 }
 
@@ -22,6 +22,8 @@ constexpr double kLaunchBound = 5e-6;
 
 Bound bound_of(const KernelCall& call, double seconds, double light, const DeviceProfile& device) {
   if (call.lane == Lane::comm) return Bound::comm;
+  if (call.lane == Lane::copy) return Bound::link;
+  if (call.lane == Lane::cpu) return Bound::host;
   if (light < seconds / 3 && seconds < kLaunchBound) return Bound::launch;
   const double memory = call.work.hbm_bytes() / device.memory_bandwidth_bytes_per_s;
   return light > memory * 1.0001 ? Bound::compute : Bound::memory;
@@ -80,7 +82,7 @@ std::string microseconds(double seconds) {
 
 /// Device time by bound: "memory 81 %, launch 12 %, compute 7 %".
 std::string bounds_text(const StepTable& t) {
-  std::array<std::pair<double, Bound>, 4> time{};
+  std::array<std::pair<double, Bound>, 6> time{};
   for (std::size_t i = 0; i < time.size(); ++i) time[i].second = static_cast<Bound>(i);
   for (const auto& row : t.rows) time[static_cast<std::size_t>(row.bound)].first += row.seconds;
   std::stable_sort(time.begin(), time.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
@@ -145,13 +147,17 @@ std::string render(const StepTable& t, const DeviceProfile& device, const Render
                     "\n";
   for (const OperatorRow& row : t.rows) {
     const Work work = times(row.call.work, row.count);
-    const bool comm = row.call.lane == Lane::comm, computes = work.flops() > 0;
+    const bool comm = row.call.lane == Lane::comm, copies = row.call.lane == Lane::copy;
+    const bool computes = work.flops() > 0;
     const std::string text =
         line({std::string(row.call.role), fmt::format("{:.0f}", row.count), shape(row.call),
-              computes ? si(work.flops()) : "-", si(comm ? work.link_bytes : work.hbm_bytes()),
-              comm       ? "link"
-              : computes ? brief(work.intensity())
-                         : "-",
+              computes ? si(work.flops()) : "-",
+              si(comm     ? work.link_bytes
+                 : copies ? work.host_bytes
+                          : work.hbm_bytes()),
+              comm || copies ? "link"
+              : computes     ? brief(work.intensity())
+                             : "-",
               std::string(name(row.bound)), microseconds(row.seconds), share(row.seconds),
               percent(row.light_seconds / row.seconds), std::string(name(row.provenance))});
     out += (row.seconds > 0.1 * t.total_s ? style.bold(text) : text) + "\n";

@@ -10,8 +10,9 @@
 namespace orrery {
 
 /// What limits a kernel: the resource whose speed of light takes longest, or the launch when even that is
-/// less than a third of a time below 5 us. Collectives are `comm`, bound by latency or bandwidth.
-enum class Bound : std::uint8_t { memory, compute, comm, launch };
+/// less than a third of a time below 5 us. Collectives are `comm`, bound by latency or bandwidth; copies to
+/// and from the host are the `link`'s, what its cores compute the `host`'s.
+enum class Bound : std::uint8_t { memory, compute, comm, launch, link, host };
 std::string_view name(Bound bound);
 
 /// The kernels of one role in a step: equal calls (the same in each layer) counted together.
