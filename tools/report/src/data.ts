@@ -30,6 +30,21 @@ export interface Pool {
   utilisation?: number;
 }
 
+/** What one client or one priority class was given. */
+export interface Group {
+  client?: number;
+  priority?: number;
+  completed: number;
+  failed: number;
+  output_tokens: number;
+  mean_ttft_ms: number | null;
+  p99_ttft_ms: number | null;
+  mean_tpot_ms: number | null;
+  p99_tpot_ms: number | null;
+  mean_slowdown: number | null;
+  attainment?: number;
+}
+
 export interface Ours {
   setup?: {
     engine?: string;
@@ -74,6 +89,10 @@ export interface Ours {
     decode?: Pool;
     fabric?: string;
     transfers?: { count?: number; bytes?: number; mean_ms?: number; mean_exposed_ms?: number; p99_exposed_ms?: number; mean_blocked_ms?: number };
+  };
+  fairness?: {
+    classes?: Group[];
+    clients?: { count: number; worst: Group[]; jain_tokens?: number; jain_slowdown?: number };
   };
   saturation_rps?: number;
   steps?: number;

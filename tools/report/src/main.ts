@@ -2,6 +2,7 @@ import './style.css';
 import { type Report } from './data';
 import { h } from './dom';
 import { breakdownSection, worstSection } from './sections/breakdown';
+import { fairnessSection } from './sections/fairness';
 import { latencySection } from './sections/latency';
 import { loadSection } from './sections/load';
 import { overview } from './sections/overview';
@@ -16,6 +17,7 @@ const SECTIONS: readonly ((report: Report) => HTMLElement | null)[] = [
   latencySection,
   loadSection,
   breakdownSection,
+  fairnessSection,
   poolsSection,
   rooflineSection,
   worstSection,
