@@ -17,7 +17,7 @@ function logo(): SVGSVGElement {
 }
 
 const SECTIONS: readonly (readonly [string, string])[] = [
-  ['promises', 'SLO'],
+  ['promises', 'Promises'],
   ['latency', 'Latency'],
   ['load', 'Load'],
   ['breakdown', 'Breakdown'],
@@ -71,7 +71,7 @@ export function verdictHeader(report: Report): HTMLElement {
       { class: `verdict ${verdict.badge.toLowerCase() || 'plain'}`, id: 'verdict', tabindex: -1 },
       h('h1', {}, verdict.badge ? h('span', { class: 'badge' }, verdict.badge) : null, verdict.text),
       verdict.how ? h('p', { class: 'how' }, verdict.how) : null,
-      why.length > 0 ? h('p', { class: 'why' }, h('b', {}, 'What limits it. '), why.join(' ')) : null,
+      why.length > 0 ? h('p', { class: 'why' }, h('b', {}, verdict.badge === 'PASS' ? 'Where it stands. ' : 'What limits it. '), why.join(' ')) : null,
     ),
   );
 }
