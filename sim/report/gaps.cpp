@@ -91,6 +91,24 @@ GapDistribution::Nth GapDistribution::nth(std::uint64_t rank, const Histogram& h
   return {low, count(low)};
 }
 
+GapDistribution::Histogram GapDistribution::histogram_of_all() const {
+  Histogram out = histogram_;
+  for (const auto& p : kept_) spread(p, out);
+  return out;
+}
+
+std::vector<double> GapDistribution::curve(std::span<const double> percentiles) const {
+  std::vector<double> out;
+  if (gaps_ == 0) return out;
+  const Histogram histogram = histogram_of_all();
+  for (const double percent : percentiles) {
+    const auto rank = static_cast<std::uint64_t>(percent / 100 * static_cast<double>(gaps_ - 1));
+    const double gap = Histogram::middle(histogram.place(std::min(rank, gaps_ - 1)).bin) * 1e-9;
+    out.push_back(std::clamp(gap, to_ms(Ps(min_)), to_ms(Ps(max_))));
+  }
+  return out;
+}
+
 MetricStats GapDistribution::stats(std::span<const double> percentiles, PercentileMethod method) const {
   MetricStats out;
   out.samples = static_cast<std::int64_t>(gaps_);
@@ -105,9 +123,7 @@ MetricStats GapDistribution::stats(std::span<const double> percentiles, Percenti
     out.min = to_ms(Ps(min_)), out.max = to_ms(Ps(max_));
   }
 
-  Histogram from_kept;
-  for (const auto& p : kept_) spread(p, from_kept);
-  const Histogram& histogram = exact_ ? from_kept : histogram_;
+  const Histogram histogram = histogram_of_all();
   const auto quantile = [&](double percent) {
     if (gaps_ == 0) return std::numeric_limits<double>::quiet_NaN();
     const auto rank = quantile_rank(out.samples, percent / 100, method);

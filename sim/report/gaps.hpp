@@ -24,6 +24,8 @@ class GapDistribution {
 
   /// In ms. `percentiles` in percent, ascending.
   MetricStats stats(std::span<const double> percentiles, PercentileMethod method) const;
+  /// Only the percentiles, in ms, from the histogram: within 0.1%. Empty without gaps.
+  std::vector<double> curve(std::span<const double> percentiles) const;
 
  private:
   struct Progression {
@@ -38,6 +40,7 @@ class GapDistribution {
     std::uint64_t up_to;
   };
   static void spread(const Progression& p, Histogram& histogram);
+  Histogram histogram_of_all() const;
   Nth nth(std::uint64_t rank, const Histogram& histogram) const;
 
   std::size_t max_exact_;

@@ -275,6 +275,18 @@ void Metrics::Impl::fill_slo(Summary& s) const {
   }
 }
 
+std::vector<double> Metrics::curve(Metric metric, std::span<const double> percentiles) const {
+  auto& m = *impl_;
+  if (metric == Metric::itl) return m.gaps.curve(percentiles);
+  RequestClass& all = m.classes.all();
+  Distribution& sample = metric == Metric::ttft ? all.ttft : metric == Metric::tpot ? all.tpot : m.e2el;
+  const MetricStats stats = sample.stats(percentiles, PercentileMethod::linear);
+  std::vector<double> out;
+  if (stats.samples == 0) return out;
+  for (const double percent : percentiles) out.push_back(stats.at(percent));
+  return out;
+}
+
 Summary Metrics::summary(RunInfo info) const {
   auto& m = *impl_;
   Summary s;

@@ -37,39 +37,20 @@ std::string circumstances(const Summary& s, const RenderOptions& options) {
   return out;
 }
 
-struct Verdict {
-  std::string badge;  // "" = there is nothing to judge
-  std::string text;
-  std::string how = {};  // circumstances, in parentheses
-
-  std::string line() const { return badge.empty() ? text : fmt::format("{}  {}", badge, text); }
-};
-
-Verdict verdict(const Summary& s, const RenderOptions& options, const Style& style) {
-  const std::string what = s.info.workload.empty() ? "the workload" : s.info.workload;
-  const std::string where = hardware(s, style), how = circumstances(s, options);
-  if (s.completed == 0) {
-    return {style.red("FAIL"), fmt::format("{} completed no request of {} ({} failed, {} unfinished)", where,
-                                           what, grouped(s.failed), grouped(s.unfinished))};
-  }
-  if (s.stability.unstable) {
-    return {style.yellow("UNSTABLE"),
-            fmt::format("{} cannot keep up with {}: {:.1f} req/s arrive per replica, {:.1f} are served",
-                        where, what, s.stability.arrival_rps_per_replica, s.stability.served_rps_per_replica),
-            how};
-  }
-  if (!s.slo_met()) {
-    return {style.red("FAIL"), fmt::format("{} misses the SLO on {}", where, what), how};
-  }
-  return {s.slo.empty() ? "" : style.green("PASS"), fmt::format("{} serves {}", where, what), how};
+std::string line_of(const Verdict& v, const Style& style) {
+  if (v.badge.empty()) return v.text;
+  const std::string badge = v.badge == "PASS"   ? style.green(v.badge)
+                            : v.badge == "FAIL" ? style.red(v.badge)
+                                                : style.yellow(v.badge);
+  return fmt::format("{}  {}", badge, v.text);
 }
 
 /// On one line where it fits; else the circumstances get their own.
 std::string verdict_lines(const Summary& s, const RenderOptions& options, const Style& style) {
   const std::string one = render_verdict(s, options);
   if (display_width(one) <= static_cast<std::size_t>(options.width) + 1) return one;  // the line's end
-  const auto v = verdict(s, options, style);
-  std::string out = style.paragraph(v.line(), 8);
+  const Verdict v = judge(s, options);
+  std::string out = style.paragraph(line_of(v, style), 8);
   if (!v.how.empty()) out += style.paragraph(fmt::format("       ({})", v.how), 8);
   return out;
 }
@@ -263,10 +244,29 @@ RenderOptions render_options_for(int fd) {
   return out;
 }
 
+Verdict judge(const Summary& s, const RenderOptions& options) {
+  const Style style(options);
+  const std::string what = s.info.workload.empty() ? "the workload" : s.info.workload;
+  const std::string where = hardware(s, style), how = circumstances(s, options);
+  if (s.completed == 0) {
+    return {"FAIL", fmt::format("{} completed no request of {} ({} failed, {} unfinished)", where, what,
+                                grouped(s.failed), grouped(s.unfinished))};
+  }
+  if (s.stability.unstable) {
+    return {"UNSTABLE",
+            fmt::format("{} cannot keep up with {}: {:.1f} req/s arrive per replica, {:.1f} are served",
+                        where, what, s.stability.arrival_rps_per_replica, s.stability.served_rps_per_replica),
+            how};
+  }
+  if (!s.slo_met()) return {"FAIL", fmt::format("{} misses the SLO on {}", where, what), how};
+  return {s.slo.empty() ? "" : "PASS", fmt::format("{} serves {}", where, what), how};
+}
+
 std::string render_verdict(const Summary& summary, const RenderOptions& options) {
   const Style style(options);
-  const auto v = verdict(summary, options, style);
-  return v.how.empty() ? fmt::format(" {}\n", v.line()) : fmt::format(" {} ({})\n", v.line(), v.how);
+  const Verdict v = judge(summary, options);
+  return v.how.empty() ? fmt::format(" {}\n", line_of(v, style))
+                       : fmt::format(" {} ({})\n", line_of(v, style), v.how);
 }
 
 std::string render_verdict_and_table(const Summary& s, const RenderOptions& options) {

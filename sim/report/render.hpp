@@ -17,6 +17,14 @@ struct RenderOptions {
 /// UTF-8 locale gets everything; $COLUMNS overrides the width.
 RenderOptions render_options_for(int fd);
 
+/// How a run came out, for people.
+struct Verdict {
+  std::string badge;     ///< PASS, FAIL or UNSTABLE; "" = there is nothing to judge
+  std::string text;      ///< "8x H100 (tp4, 2 replicas) misses the SLO on code"
+  std::string how = {};  ///< its circumstances; "" = none worth telling
+};
+Verdict judge(const Summary& summary, const RenderOptions& options = {});
+
 /// The verdict first, then the table of latencies, throughput, load, GPU time, confidence and warnings.
 std::string render_verdict_and_table(const Summary& summary, const RenderOptions& options = {});
 

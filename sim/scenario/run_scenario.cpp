@@ -9,10 +9,13 @@
 #include <unistd.h>
 
 #include "report/confidence.hpp"
+#include "report/details.hpp"
 #include "report/metrics.hpp"
+#include "report/report_page.hpp"
 #include "scenario/headroom.hpp"
 #include "scenario/parallelism.hpp"
 #include "scenario/resimulate.hpp"
+#include "scenario/run_details.hpp"
 #include "workload/request_list.hpp"
 
 namespace orrery {
@@ -113,6 +116,11 @@ class Recorders {
     if (d.cluster.fleet) all_.push_back(&fleet_);
     if (d.cluster.migration) all_.push_back(&migrations_);
     if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
+    if (!o.out.empty() && o.report) {
+      DetailsOptions options;
+      options.warmup = to_ps(Seconds(s.warmup_s));
+      details_ = add(std::make_unique<Details>(options));
+    }
     if (o.progress) add(std::make_unique<Progress>(total));
     all_.insert(all_.end(), o.observers.begin(), o.observers.end());
   }
@@ -123,6 +131,7 @@ class Recorders {
   const FleetLog& fleet() const { return fleet_; }
   const Migrations& migrations() const { return migrations_; }
   const ReplicaCounts& replicas() const { return replicas_; }
+  const Details* details() const { return details_; }  ///< null without a report
   std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
 
  private:
@@ -159,6 +168,7 @@ class Recorders {
   Migrations migrations_;
   ReplicaCounts replicas_;
   Timeline* timeline_ = nullptr;
+  Details* details_ = nullptr;
   std::vector<std::unique_ptr<Observer>> owned_;
   std::vector<Observer*> all_;
 };
@@ -285,6 +295,10 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     r.directory = directory->path();
     directory->write_json("summary.json", to_json(r));
     directory->write_json("manifest.json", to_json(make_manifest(scenario, options, d, r)));
+    if (const Details* details = recorders.details()) {
+      directory->write_json("details.json", run_details(d, r.summary, recorders.metrics(), *details));
+      write_report(read_run_directory(directory->path()), directory->file("report.html"));
+    }
   }
   return r;
 }

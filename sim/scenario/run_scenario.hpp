@@ -24,6 +24,7 @@ namespace orrery {
 struct RunOptions {
   std::string out;  ///< run directory; "" = write nothing
   bool requests_csv = true, timeseries_csv = true;
+  bool report = true;  ///< report.html, and details.json of what it shows
   TimelineDetail timeline = TimelineDetail::runs;
   Ps window_start{0}, window_end = kNever;  ///< of the timeline
   std::vector<double> percentiles = {50, 90, 99, 99.9};

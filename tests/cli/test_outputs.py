@@ -58,7 +58,8 @@ class RunDirectory(Case):
             self.succeed(*SMALL, "--out", name)
         a, b = files_of(self.folder / "a"), files_of(self.folder / "b")
         self.assertEqual(set(a), set(b))
-        for file in ("manifest.json", "summary.json", "requests.csv", "timeseries.csv", "timeline.pftrace"):
+        for file in ("manifest.json", "summary.json", "details.json", "requests.csv", "timeseries.csv", "timeline.pftrace",
+                     "report.html"):
             self.assertIn(file, a)
         for file in set(a) - {"manifest.json"}:
             self.assertEqual(a[file], b[file], file)

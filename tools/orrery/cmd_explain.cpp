@@ -12,8 +12,8 @@
 #include "options.hpp"
 #include "report/text.hpp"
 #include "scenario/deployment.hpp"
+#include "scenario/step_table.hpp"
 #include "scenario_options.hpp"
-#include "step_table.hpp"
 
 namespace orrery {
 namespace {

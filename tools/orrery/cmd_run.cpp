@@ -59,6 +59,9 @@ int run(const std::vector<std::string>& args) {
       .value(
           "window", [&](const std::string& v) { parse_window(v, run); }, "A..B",
           "part of the timeline: 12s..14s")
+      .toggle(
+          "report", [&](const std::string& v) { run.report = parse_boolean(v); },
+          "write report.html, a page with all of it (default)")
       .value(
           "metric-percentiles", [&](const std::string& v) { parse_percentiles(v, run); }, "P,P,...",
           "default 50,90,99,99.9")

@@ -80,8 +80,8 @@ std::string footer(const RunResult& r) {
   }
   if (r.directory.empty()) return out;
   out += fmt::format(" wrote {}/  ", r.directory);
-  for (const char* name :
-       {"summary.json", "requests.csv", "timeseries.csv", "timeline.pftrace", "manifest.json"}) {
+  for (const char* name : {"report.html", "summary.json", "requests.csv", "timeseries.csv",
+                           "timeline.pftrace", "manifest.json"}) {
     std::error_code ignored;
     if (std::filesystem::exists(r.directory + "/" + name, ignored)) out += fmt::format(" {}", name);
   }

@@ -1,4 +1,4 @@
-#include "step_table.hpp"
+#include "scenario/step_table.hpp"
 
 #include <algorithm>
 #include <array>
