@@ -20,6 +20,7 @@ class Cluster {
   virtual const ReplicaConfig& config(int index) const = 0;
   /// What replicas share; requires ClusterConfig::fabric.
   virtual Fabric& fabric() = 0;
+  virtual bool has_fabric() const = 0;
 
   /// The replica that is to decode a request, which counts as sent there from now on.
   virtual int choose_decode(const Request& request) = 0;

@@ -78,6 +78,8 @@ void EngineCore::decide(BatchPlan& plan, Ps now) {
     context_.listener.on_reserved(scheduler_->sequence(i).request, {where_, i},
                                   scheduler_->tokens_to_receive(i), now);
   }
+  for (const ScheduledLoad& load : plan.loads)
+    context_.listener.on_load({where_, load.seq}, load.from_tiers, now);
 }
 
 bool EngineCore::plan(Ps now) {
@@ -265,6 +267,19 @@ void EngineCore::finish_request(SeqIndex index, Ps now) {
   for (Observer* o : context_.observers) o->on_request_done(record);
   context_.listener.on_done(seq.request, record);
   scheduler_->release_slot(index);
+}
+
+void EngineCore::count_tiers(std::vector<KvTierCounts>& sums) const {
+  const KvTiers* tiers = scheduler_->kv().tiers();
+  if (!tiers) return;
+  const auto& counts = tiers->counts();
+  if (sums.empty()) {
+    for (const KvTierCounts& c : counts) sums.push_back({c.name});
+  }
+  for (std::size_t t = 0; t < counts.size(); ++t) {
+    sums[t].read += counts[t].read, sums[t].written += counts[t].written;
+    sums[t].evicted += counts[t].evicted;
+  }
 }
 
 CoreLoad EngineCore::load() const {

@@ -22,6 +22,8 @@ class LockstepReplica final : public Replica {
   void expect(const Request& request, Ps now) override;
   void receive(const SequenceHandle& sequence, const Prefilled& before, Ps now) override;
   void release(const SequenceHandle& sequence, Ps now) override;
+  void loaded(const SequenceHandle& sequence, Ps now) override;
+  void count_tiers(std::vector<KvTierCounts>& sums) const override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
   std::int64_t kv_blocks_free() const override;

@@ -21,6 +21,11 @@ void PipelineReplica::enqueue(const Request& request, Ps now) {
   wake_ = std::min(wake_, std::max(now, scheduler_free_));
 }
 
+void PipelineReplica::loaded(const SequenceHandle& sequence, Ps now) {
+  core_.loaded(sequence.index);
+  if (core_.may_plan()) wake_ = std::min(wake_, std::max(now, scheduler_free_));
+}
+
 Ps PipelineReplica::next_event() const {
   return std::min(wake_, flights_.empty() ? kNever : flights_.front().run.end());
 }

@@ -19,6 +19,8 @@ class PipelineReplica final : public Replica {
   PipelineReplica(int index, const ReplicaConfig& config, const CoreContext& context);
 
   void enqueue(const Request& request, Ps now) override;
+  void loaded(const SequenceHandle& sequence, Ps now) override;
+  void count_tiers(std::vector<KvTierCounts>& sums) const override { core_.count_tiers(sums); }
   Ps next_event() const override;
   void on_event(Ps now) override;
   std::int64_t kv_blocks_free() const override { return core_.kv().free_blocks(); }

@@ -27,6 +27,8 @@ class RequestListener {
   virtual void on_prefilled(const Request&, const SequenceHandle&, const Prefilled&, Ps /*now*/) {}
   /// There are blocks for a prompt that is computed elsewhere; `tokens` of it are not in the cache.
   virtual void on_reserved(const Request&, const SequenceHandle&, Tokens /*tokens*/, Ps /*now*/) {}
+  /// A sequence begins to wait for KV from lower tiers: Replica::loaded().
+  virtual void on_load(const SequenceHandle&, const KvLoad&, Ps /*now*/) {}
 };
 
 /// What every engine core of a simulation talks to.
@@ -55,6 +57,11 @@ class Replica {
   /// What on_prefilled() told of has been sent.
   virtual void release(const SequenceHandle& sequence, Ps now);
 
+  /// What on_load() told of has come.
+  virtual void loaded(const SequenceHandle& sequence, Ps now) = 0;
+
+  /// Adds what its engine cores' tiers have seen to `sums`, which is empty or as long.
+  virtual void count_tiers(std::vector<KvTierCounts>& sums) const = 0;
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores
   /// Tokens of `request` that the cache of the engine core it would go to holds.
   virtual Tokens cached_tokens(const Request& request) const = 0;

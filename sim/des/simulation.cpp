@@ -9,6 +9,7 @@
 #include "des/disaggregation.hpp"
 #include "des/event_queue.hpp"
 #include "des/replica.hpp"
+#include "des/tier_loads.hpp"
 #include "des/timers.hpp"
 #include "serving/router.hpp"
 
@@ -28,8 +29,11 @@ class Simulation final : public RequestListener, public Cluster {
       decode_router_ = Registry<Routers>::find(cluster.handover->router).make(cluster.seed);
     }
     router_ = Registry<Routers>::find(cluster.router).make(cluster.seed);
+    const std::shared_ptr<KvTier> store = make_store(cluster);
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
-      replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context));
+      ReplicaConfig replica = cluster.replicas[i];
+      replica.kv.store = store;
+      replicas_.push_back(make_replica(static_cast<int>(i), replica, context));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
       views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
     }
@@ -70,6 +74,16 @@ class Simulation final : public RequestListener, public Cluster {
     std::int64_t id;
     bool operator>(const Transit& o) const { return time != o.time ? time > o.time : id > o.id; }
   };
+
+  /// The tier that all replicas share, if they have one.
+  static std::shared_ptr<KvTier> make_store(const ClusterConfig& cluster) {
+    for (const ReplicaConfig& replica : cluster.replicas) {
+      for (const KvTierConfig& tier : replica.kv.tiers) {
+        if (tier.shared) return std::make_shared<KvTier>(tier.blocks);
+      }
+    }
+    return nullptr;
+  }
 
   bool stopped() {
     const Ps next =
@@ -159,6 +173,10 @@ class Simulation final : public RequestListener, public Cluster {
     handovers_->on_reserved(request, sequence, tokens, now);
   }
 
+  void on_load(const SequenceHandle& sequence, const KvLoad& load, Ps now) override {
+    loads_.on_load(sequence, load, now);
+  }
+
   Replica& replica(int index) override { return *replicas_[static_cast<std::size_t>(index)]; }
   const ReplicaConfig& config(int index) const override {
     return cluster_.replicas[static_cast<std::size_t>(index)];
@@ -180,6 +198,7 @@ class Simulation final : public RequestListener, public Cluster {
     ORRERY_CHECK(fabric_ != nullptr, "nothing moves between replicas without a fabric");
     return *fabric_;
   }
+  bool has_fabric() const override { return fabric_ != nullptr; }
   void at(Ps time, Callback callback) override { timers_.at(time, std::move(callback)); }
   bool quiet() const override {
     return events_.empty() && in_transit_.empty() && !has_next_ && (!fabric_ || fabric_->in_flight() == 0);
@@ -210,7 +229,10 @@ class Simulation final : public RequestListener, public Cluster {
                         ExitCode::infeasible);
     }
     if (result_.unfinished > 0 && !result_.interrupted) result_.end = cluster_.until;
-    for (const auto& replica : replicas_) result_.busy.push_back(replica->busy());
+    for (const auto& replica : replicas_) {
+      result_.busy.push_back(replica->busy());
+      replica->count_tiers(result_.kv_tiers);
+    }
     for (Observer* o : observers_) o->on_end(result_.end);
     return std::move(result_);
   }
@@ -226,6 +248,7 @@ class Simulation final : public RequestListener, public Cluster {
   Timers timers_;
   std::unique_ptr<Disaggregation> handovers_;
   SimulationResult result_;
+  TierLoads loads_{*this, result_};
   EventQueue events_;
   std::priority_queue<Transit, std::vector<Transit>, std::greater<>> in_transit_;
   std::vector<Request> transit_requests_;

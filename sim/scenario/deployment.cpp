@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "cost/scaled.hpp"
 #include "scenario/expert_settings.hpp"
+#include "scenario/kv_offloading.hpp"
 #include "scenario/parallelism.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/precision.hpp"
@@ -126,6 +127,8 @@ void check_pipeline(const Scenario& s, const Speculation& speculation) {
 
 KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
   MemoryPolicy policy = d.engine.memory_policy(d.settings);
+  // vLLM turns groups of layers off where a connector moves blocks (config/vllm.py).
+  policy.hybrid_groups = policy.hybrid_groups && !offloads_kv(s);
   policy.draft_weight_bytes = d.speculation.draft_weight_bytes;
   policy.draft_kv_bytes_per_token = d.speculation.draft_kv_bytes_per_token;
   const auto capacity = [&](Tokens length) {
@@ -266,6 +269,7 @@ Deployment deploy(const Scenario& s) {
   replica.pricer = std::make_shared<StepPricer>(d.model, d.lowering.shard, d.device, d.topology, plan, d.cost,
                                                 d.speculation.drafting, image_of(s.workload));
   replica.engine_cores = parallelism.engine_cores;
+  choose_tiers(s, d, replica);
   d.cluster.replicas.assign(static_cast<std::size_t>(parallelism.replicas), replica);
   d.cluster.router = choose_router(s.router);
   d.cluster.seed = s.seed;

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "des/flow_model.hpp"
+#include "scenario/kv_offloading.hpp"
 #include "scenario/parallelism.hpp"
 
 namespace orrery {
@@ -23,6 +24,7 @@ Scenario pool_scenario(const Scenario& s, Role role) {
       prefill ? s.pools.prefill_tensor_parallel_size : s.pools.decode_tensor_parallel_size;
   if (tp > 0) pool.tensor_parallel_size = tp;
   if (!prefill && !s.pools.decode_router.empty()) pool.router = s.pools.decode_router;
+  if (!prefill) pool.kv_offloading = {};  // what it is handed over needs no prefix
   return pool;
 }
 
@@ -85,8 +87,7 @@ Deployment deploy_pools(const Scenario& s) {
       (prefill_gpus + d.topology.gpus_per_node - 1) / d.topology.gpus_per_node * d.topology.gpus_per_node;
   const int decode_gpus = place(decode, Role::decode, whole);
   const std::vector<ServerGroup> groups{servers(d, whole), servers(decode, decode_gpus)};
-  d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, load_network(s.pools.network)),
-                      choose_fabric(s, d.warnings)};
+  d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, network_of(s)), choose_fabric(s, d.warnings)};
   HandoverConfig handover;
   handover.router = decode.cluster.router;
   handover.layers = d.model.layers();

@@ -219,6 +219,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     r.saturation_rps = headroom(r.summary, d);
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
+  r.offloading = offloading_report(d, r.simulation);
   r.notes = source->notes();
   r.speculation = d.speculation;
   if (const auto note = recorders.note(); !note.empty()) r.notes.push_back(note);
@@ -239,6 +240,7 @@ OrderedJson to_json(const RunResult& r) {
   OrderedJson json = to_json(r.summary);
   if (!r.speculation.decoder.plain()) json["orrery"]["speculation"] = to_json(r.speculation, r.draft_share);
   if (r.pools) json["orrery"]["pools"] = to_json(*r.pools);
+  if (r.offloading) json["orrery"]["kv_offloading"] = to_json(*r.offloading);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

@@ -12,6 +12,7 @@
 #include "report/summary.hpp"
 #include "report/writers.hpp"
 #include "scenario/deployment.hpp"
+#include "scenario/kv_offloading.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/scenario.hpp"
 
@@ -41,10 +42,11 @@ struct RunResult {
   SimulationResult simulation;
   std::optional<double> saturation_rps;  ///< near which the servers saturate, for the requests that were run
   Speculation speculation;
-  std::optional<PoolsReport> pools;  ///< of replicas that prefill and replicas that decode
-  double draft_share = 0;            ///< of the engines' time, that of draft models
-  std::vector<std::string> notes;    ///< what the readers said of their input
-  std::string directory;             ///< what was written; "" = nothing
+  std::optional<PoolsReport> pools;            ///< of replicas that prefill and replicas that decode
+  std::optional<OffloadingReport> offloading;  ///< of KV blocks to tiers below the GPUs' memory
+  double draft_share = 0;                      ///< of the engines' time, that of draft models
+  std::vector<std::string> notes;              ///< what the readers said of their input
+  std::string directory;                       ///< what was written; "" = nothing
   double wall_s = 0;
 };
 

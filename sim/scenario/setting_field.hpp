@@ -84,6 +84,7 @@ void require_word(const std::string& text, std::string_view words);
 void add_deployment_settings(std::vector<Setting>& out);
 void add_pool_settings(std::vector<Setting>& out);
 void add_engine_settings(std::vector<Setting>& out);
+void add_kv_offloading_settings(std::vector<Setting>& out);
 void add_workload_settings(std::vector<Setting>& out);
 void add_run_settings(std::vector<Setting>& out);
 

@@ -54,6 +54,7 @@ const std::vector<Setting>& settings() {
     add_deployment_settings(out);
     add_pool_settings(out);
     add_engine_settings(out);
+    add_kv_offloading_settings(out);
     add_workload_settings(out);
     add_run_settings(out);
     return out;

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/units.hpp"
 #include "cost/kv_blocks.hpp"
 #include "serving/decoder.hpp"
+#include "serving/kv_tiers.hpp"
 #include "serving/queue_policy.hpp"
 
 namespace orrery {
@@ -39,6 +41,10 @@ struct KvConfig {
   bool enable_prefix_caching = true;
   bool block_ids = false;  ///< keep each sequence's block table, for an engine that runs the plans
   std::vector<KvBlockGroup> groups{};  ///< none: one group that keeps everything, in blocks of block_size
+  std::vector<KvTierConfig> tiers{};   ///< where blocks lie that the pool has no room for, the nearest first
+  KvWrites tier_writes = KvWrites::through;
+  Tokens tier_chunk = 0;  ///< prefixes are loaded in whole chunks of so many tokens; 0 = in blocks
+  std::shared_ptr<KvTier> store{};  ///< the tier that is shared; simulate() makes it
 };
 
 /// Time between a client and the scheduler, per request. A client's TTFT includes both directions.

@@ -56,6 +56,7 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
     Tokens tokens = seq.target - seq.computed;
     if (config_.long_prefill_token_threshold > 0)
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
+    if (!config_.enable_chunked_prefill && tokens > budget) break;
     tokens = std::min(tokens, budget);
     const bool last = seq.computed + tokens == seq.target;
     const std::int64_t drafted = last ? blocks_ahead(seq.target) : 0;
@@ -67,6 +68,7 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
     }
     kv_.extend(seq, seq.computed, seq.computed + tokens);
     if (last) take_ahead(seq);
+    if (std::exchange(seq.entering, false)) plan.admitted.push_back(index);
     plan.chunks.push_back({index, {tokens, seq.computed}, last});
     seq.last_plan = planned_ + 1;
     plan.prefill_tokens += tokens;
@@ -105,6 +107,13 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     const auto whole = [&] { return most_blocks(seq.target) - kv_.groups().held(hit.tokens); };
     if (running_ == 0 && hit.tokens > 0 && !fits(whole()))
       hit = {};  // alone, it may evict what it would have hit
+    if (kv_.tiers()) {
+      KvLoad load = kv_.stored(seq, hit);
+      if (load.tokens > 0) {
+        if (!start_load(index, hit, std::move(load), budget, plan)) break;
+        continue;
+      }
+    }
     Tokens tokens = seq.target - hit.tokens;
     if (config_.long_prefill_token_threshold > 0)
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
@@ -164,6 +173,7 @@ void Scheduler::schedule(BatchPlan& plan) {
   enough_blocks_ = kPlenty;
   if (config_.lanes > 1) choose_lane();
   queue_->decides();
+  if (!loaded_.empty()) join_loaded();
   decide(plan);
   plan.lane = static_cast<int>(lane_);
   finish(plan);
@@ -175,7 +185,7 @@ void Scheduler::schedule(BatchPlan& plan) {
 std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (latest.decode.seqs == 0 || !latest.chunks.empty() || !latest.finishing.empty() || !partial_.empty())
     return 0;
-  if (!received_.empty()) return 0;
+  if (!received_.empty() || !loaded_.empty() || loads_may_change()) return 0;
   if (pool().set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;

@@ -63,6 +63,8 @@ class Scheduler {
   void received(SeqIndex index, const Prefilled& before);
   /// Frees the blocks and the slot of a sequence that SchedulerConfig::hands_over kept when it was complete.
   void release_held(SeqIndex index);
+  /// What BatchPlan::loads told of has come: it goes on with the next plan that has room (loads.cpp).
+  void loaded(SeqIndex index) { loaded_.push_back(index); }
   /// Tokens of its prompt that the cache did not hold when its blocks were reserved.
   Tokens tokens_to_receive(SeqIndex index) const;
   /// Sequences whose blocks are held for a transfer, from here or to here.
@@ -115,6 +117,9 @@ class Scheduler {
   void preempt(SeqIndex victim, BatchPlan& plan);
   bool reserve_first(BatchPlan& plan);
   Tokens plan_received(BatchPlan& plan, Tokens budget);
+  bool start_load(SeqIndex index, const KvCache::Hit& hit, KvLoad load, Tokens budget, BatchPlan& plan);
+  void join_loaded();
+  bool loads_may_change() const;
   void commit(const Sequence& seq, int sign);
   std::int64_t enough_blocks(const Sequence& seq, Tokens hit, std::int64_t wanted) const;
   SeqIndex choose_victim() const;
@@ -165,6 +170,7 @@ class Scheduler {
   std::vector<SeqIndex> partial_;  ///< running, prompt not yet computed, in order of admission
   std::deque<SeqIndex> received_;  ///< their KV has come; in that order
   std::int64_t in_transfer_ = 0;
+  std::vector<SeqIndex> loaded_;  ///< what they waited for has come; in that order
   SeqIndex first_ = kNoSeq, last_ = kNoSeq;
   std::int64_t running_ = 0;  ///< the finishing included until they are completed
   std::int64_t committed_blocks_ = 0;

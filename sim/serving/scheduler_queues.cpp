@@ -107,6 +107,7 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   } else {
     partial_.erase(std::find(partial_.begin(), partial_.end(), victim));
   }
+  seq.entering = false;
   ++seq.generation;
   ++seq.preemptions;
   give_back_ahead(seq, stored);

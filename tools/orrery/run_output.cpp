@@ -26,6 +26,15 @@ std::string pools_lines(const PoolsReport& p) {
   return out;
 }
 
+std::string offloading_lines(const OffloadingReport& o) {
+  std::string out;
+  for (const OffloadingReport::Tier& t : o.tiers) {
+    out += fmt::format(" KV tier      {}: {:.1f} % of prompt tokens; {:.3g} GB read, {:.3g} GB written\n",
+                       t.name, 100 * t.hit_share, t.read_bytes / 1e9, t.written_bytes / 1e9);
+  }
+  return out + fmt::format(" KV loads     {}, waited for {:.2f} ms each\n", o.loads, o.mean_load_ms);
+}
+
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
@@ -34,6 +43,7 @@ std::string footer(const RunResult& r) {
                        100 * r.draft_share);
   }
   if (r.pools) out += pools_lines(*r.pools);
+  if (r.offloading) out += offloading_lines(*r.offloading);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)
