@@ -5,8 +5,14 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "cost/alpha_beta.hpp"
 
 namespace orrery {
+
+Ps copy_time(double bytes, double bytes_per_s) {
+  constexpr AlphaBeta kLinks{};
+  return to_ps(Seconds(bytes / (bytes_per_s * kLinks.link_efficiency))) + to_ps(Seconds(kLinks.hop_s));
+}
 
 /// The estimate from the real root of its length is put right in integers.
 void StepRun::cut(Ps now) {
@@ -27,6 +33,7 @@ EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, const CoreCont
       async_(config.scheduler.async_scheduling && config.scheduler.lanes == 1),
       hands_over_(config.scheduler.hands_over),
       context_(context),
+      links_(config.kv_links),
       pricer_(config.pricer),
       scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())),
       clocks_(static_cast<std::size_t>(config.scheduler.lanes)) {}
@@ -78,8 +85,8 @@ void EngineCore::decide(BatchPlan& plan, Ps now) {
     context_.listener.on_reserved(scheduler_->sequence(i).request, {where_, i},
                                   scheduler_->tokens_to_receive(i), now);
   }
-  for (const ScheduledLoad& load : plan.loads)
-    context_.listener.on_load({where_, load.seq}, load.from_tiers, now);
+  for (const ScheduledLoad& load : plan.loads) context_.listener.on_load({where_, load.seq}, load.from, now);
+  context_.totals.swapped_out += plan.swapped_out;
 }
 
 bool EngineCore::plan(Ps now) {
@@ -152,10 +159,19 @@ void EngineCore::stage_times(StageTimes& out) {
 AffinePrice EngineCore::price(const StepPeers& peers) {
   if (pure()) {
     AffinePrice price = pricer_->decode(current_.plan.decode, peers);
+    if (current_.plan.swapped_out > 0) return {price.first + swap_out_time(), Ps(0), 1};
     price.steps = context_.stepwise ? 1 : std::min(price.steps, 1 + steps_that_cannot_change());
     return price;
   }
-  return {pricer_->mixed(current_.plan.decode, current_.chunks, peers), Ps(0), 1};
+  return {pricer_->mixed(current_.plan.decode, current_.chunks, peers) + swap_out_time(), Ps(0), 1};
+}
+
+/// A step that takes the blocks of preempted sequences begins when these have been copied (vLLM v0,
+/// worker/cache_engine.py: on the stream of the step).
+Ps EngineCore::swap_out_time() const {
+  const std::int64_t blocks = current_.plan.swapped_out;
+  if (blocks == 0) return Ps(0);
+  return copy_time(static_cast<double>(blocks) * links_.block_bytes, links_.swap_bytes_per_s);
 }
 
 /// Further steps that would be decided just like the one in flight if nobody arrives.

@@ -23,6 +23,9 @@ struct StepRun {
   void cut(Ps now);
 };
 
+/// Of so many bytes between GPUs and their host at a wire rate: AlphaBeta's share of it, and a hop.
+Ps copy_time(double bytes, double bytes_per_s);
+
 /// One engine: a scheduler, what its steps compute and who gets tokens from them. Whoever owns it (a Replica)
 /// owns the clock: plan() at the start of a step, shape() and price(), launch() with the run that was decided
 /// for it, settle() at its end. With async scheduling the plan of step n+1 is made when step n starts, so an
@@ -98,11 +101,13 @@ class EngineCore {
   void deliver(Ps now);
   void finish_request(SeqIndex index, Ps now);
   CoreLoad load() const;
+  Ps swap_out_time() const;
 
   CoreId where_;
   FrontEnd front_end_;
   bool async_, hands_over_;
   CoreContext context_;
+  KvLinks links_;
   std::shared_ptr<StepPricer> pricer_;
   std::unique_ptr<Scheduler> scheduler_;
 

@@ -29,7 +29,8 @@ struct KvLinks {
     KvTierPlace place = KvTierPlace::host;
     double read_bytes_per_s = 0;  ///< wire rate to an engine core; of a host, over all its GPUs
   };
-  double block_bytes = 0;  ///< of a block, over all GPUs of an engine core
+  double block_bytes = 0;       ///< of a block, over all GPUs of an engine core
+  double swap_bytes_per_s = 0;  ///< to and from the host, over all GPUs of an engine core
   std::vector<Tier> tiers;
 };
 
@@ -82,8 +83,9 @@ struct SimulationResult {
   std::int64_t preemptions = 0;
   std::int64_t prefix_hit_tokens = 0, prefix_query_tokens = 0;
   std::int64_t peak_running = 0, peak_waiting = 0;
-  std::int64_t kv_loads = 0;           ///< of sequences from lower tiers
-  Ps kv_load_time{0};                  ///< that they waited for those, summed
+  std::int64_t kv_loads = 0;                     ///< of sequences from lower tiers
+  Ps kv_load_time{0};                            ///< that they waited for those, summed
+  std::int64_t swapped_out = 0, swapped_in = 0;  ///< blocks of preempted sequences
   std::vector<KvTierCounts> kv_tiers;  ///< summed over engine cores, but for what a shared one holds
   std::vector<Ps> busy;                ///< per replica: time its GPU was stepping
   bool interrupted = false;

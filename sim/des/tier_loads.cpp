@@ -5,11 +5,12 @@
 #include <utility>
 
 #include "cost/alpha_beta.hpp"
+#include "des/engine_core.hpp"
 
 namespace orrery {
 namespace {
 
-constexpr AlphaBeta kLinks{};
+constexpr std::size_t kSwap = static_cast<std::size_t>(-1);  ///< beside the tiers
 
 /// Where a tier lies, seen from a GPU of the server.
 Endpoint place_of(KvTierPlace place, int server) {
@@ -34,6 +35,12 @@ void TierLoads::on_load(const SequenceHandle& sequence, const KvLoad& load, Ps n
     if (--*left == 0) finish(sequence, begun, at);
   };
   Ps end = now;
+  if (load.swapped > 0) {
+    const double bytes = static_cast<double>(load.swapped) * config.kv_links.block_bytes;
+    const Link link{sequence.where.replica, sequence.where.core, kSwap};
+    end = queue_up(link, bytes, config.kv_links.swap_bytes_per_s, now);
+    totals_.swapped_in += load.swapped;
+  }
   for (std::size_t t = 0; t < load.blocks.size(); ++t) {
     if (load.blocks[t] == 0) continue;
     const double bytes = static_cast<double>(load.blocks[t]) * config.kv_links.block_bytes;
@@ -51,8 +58,9 @@ void TierLoads::on_load(const SequenceHandle& sequence, const KvLoad& load, Ps n
 
 Ps TierLoads::queue_up(const Link& link, double bytes, double bytes_per_s, Ps now) {
   Ps& free = free_[link];
-  free = std::max(free, now) + to_ps(Seconds(bytes / (bytes_per_s * kLinks.link_efficiency)));
-  return free + to_ps(Seconds(kLinks.hop_s));
+  const Ps alone = copy_time(bytes, bytes_per_s), hop = to_ps(Seconds(AlphaBeta{}.hop_s));
+  free = std::max(free, now) + (alone - hop);
+  return free + hop;
 }
 
 /// In equal parts to the GPUs of its engine core, from the server that each is in.

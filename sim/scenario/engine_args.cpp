@@ -61,7 +61,8 @@ constexpr EngineArg kArgs[] = {
     {"vllm", "additional-config", "", not_modelled, true, "", ""},
     {"vllm", "limit-mm-per-prompt", "", not_modelled, true, "", ""},
     // vLLM, no effect on timing
-    {"vllm", "swap-space", "", no_effect, true, "", ""},
+    {"vllm", "swap-space", "", modelled, true, "swap_space", ""},
+    {"vllm", "preemption-mode", "", modelled, true, "preemption_mode", ""},
     {"vllm", "host", "", no_effect, true, "", ""},
     {"vllm", "port", "", no_effect, true, "", ""},
     {"vllm", "api-key", "", no_effect, true, "", ""},

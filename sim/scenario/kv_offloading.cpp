@@ -50,13 +50,18 @@ NetworkProfile network_of(const Scenario& s) {
 }
 
 void choose_tiers(const Scenario& s, const Deployment& d, ReplicaConfig& replica) {
-  if (!offloads_kv(s)) return;
   const KvOffloading& o = s.kv_offloading;
+  const bool swaps = o.preemption_mode == "swap";
+  if (!offloads_kv(s) && !swaps) return;
   check(o);
   const NetworkProfile network = network_of(s);
   const int gpus = d.lowering.shard.gpus() / replica.engine_cores;
   const double block_bytes = d.kv.block_bytes * gpus;
   replica.kv_links.block_bytes = block_bytes;
+  replica.kv_links.swap_bytes_per_s = d.device.pcie_bytes_per_s * gpus;
+  if (swaps) {
+    replica.scheduler.swap_blocks = static_cast<std::int64_t>(o.swap_space * kGib * gpus / block_bytes);
+  }
   replica.kv.tier_writes = writes_of(o.hicache_write_policy);
   if (o.kv_offloading_backend == "lmcache") replica.kv.tier_chunk = kLmcacheChunk;
   const auto add = [&](const char* name, KvTierPlace place, double bytes, double bytes_per_s, bool shared) {
@@ -73,7 +78,7 @@ void choose_tiers(const Scenario& s, const Deployment& d, ReplicaConfig& replica
 }
 
 std::optional<OffloadingReport> offloading_report(const Deployment& d, const SimulationResult& r) {
-  if (r.kv_tiers.empty()) return std::nullopt;
+  if (r.kv_tiers.empty() && d.cluster.replicas.front().scheduler.swap_blocks == 0) return std::nullopt;
   OffloadingReport out;
   const ReplicaConfig& replica = d.cluster.replicas.front();
   const double block_bytes = replica.kv_links.block_bytes;
@@ -89,6 +94,8 @@ std::optional<OffloadingReport> offloading_report(const Deployment& d, const Sim
     }
     out.tiers.push_back(std::move(tier));
   }
+  out.swapped_out_bytes = static_cast<double>(r.swapped_out) * block_bytes;
+  out.swapped_in_bytes = static_cast<double>(r.swapped_in) * block_bytes;
   out.loads = r.kv_loads;
   if (r.kv_loads > 0) out.mean_load_ms = to_ms(r.kv_load_time) / static_cast<double>(r.kv_loads);
   return out;
@@ -103,7 +110,11 @@ OrderedJson to_json(const OffloadingReport& r) {
                      {"written_bytes", t.written_bytes},
                      {"evicted_bytes", t.evicted_bytes}});
   }
-  return {{"tiers", tiers}, {"loads", r.loads}, {"mean_load_ms", r.mean_load_ms}};
+  return {{"tiers", tiers},
+          {"swapped_out_bytes", r.swapped_out_bytes},
+          {"swapped_in_bytes", r.swapped_in_bytes},
+          {"loads", r.loads},
+          {"mean_load_ms", r.mean_load_ms}};
 }
 
 }  // namespace orrery

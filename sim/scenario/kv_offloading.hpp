@@ -29,10 +29,11 @@ struct OffloadingReport {
     double read_bytes = 0, written_bytes = 0, evicted_bytes = 0;
   };
   std::vector<Tier> tiers;
+  double swapped_out_bytes = 0, swapped_in_bytes = 0;  ///< of preempted sequences
   std::int64_t loads = 0;
   double mean_load_ms = 0;  ///< that a request waited for one
 };
-/// None without tiers.
+/// None without tiers and swap space.
 std::optional<OffloadingReport> offloading_report(const Deployment& d, const SimulationResult& result);
 OrderedJson to_json(const OffloadingReport& report);
 

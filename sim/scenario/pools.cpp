@@ -12,6 +12,13 @@
 namespace orrery {
 namespace {
 
+/// What is handed over needs no prefix: no tiers.
+KvOffloading swap_space_of(const KvOffloading& all) {
+  KvOffloading out;
+  out.preemption_mode = all.preemption_mode, out.swap_space = all.swap_space;
+  return out;
+}
+
 /// What one pool would be by itself.
 Scenario pool_scenario(const Scenario& s, Role role) {
   const bool prefill = role == Role::prefill;
@@ -24,7 +31,7 @@ Scenario pool_scenario(const Scenario& s, Role role) {
       prefill ? s.pools.prefill_tensor_parallel_size : s.pools.decode_tensor_parallel_size;
   if (tp > 0) pool.tensor_parallel_size = tp;
   if (!prefill && !s.pools.decode_router.empty()) pool.router = s.pools.decode_router;
-  if (!prefill) pool.kv_offloading = {};  // what it is handed over needs no prefix
+  if (!prefill) pool.kv_offloading = swap_space_of(s.kv_offloading);
   return pool;
 }
 

@@ -35,6 +35,8 @@ struct KvOffloading {
   bool enable_hierarchical_cache = false;
   double hicache_ratio = 2, hicache_size = 0;  ///< GB per GPU
   std::string hicache_write_policy = "write_through";
+  std::string preemption_mode = "recompute";
+  double swap_space = 4;  ///< GiB per GPU
 };
 
 /// A question to the simulator: which model on which hardware under which engine, and who asks what of it.

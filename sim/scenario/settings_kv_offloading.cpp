@@ -36,6 +36,11 @@ void add_kv_offloading_settings(std::vector<Setting>& out) {
       "tiers are written to as blocks are evicted, as they are computed, or when they are first hit",
       ORRERY_MEMBER(kv_offloading.hicache_write_policy));
   restrict_last();
+  add("preemption_mode", "recompute|swap", "what becomes of a preempted sequence's KV (vLLM v0's argument)",
+      ORRERY_MEMBER(kv_offloading.preemption_mode));
+  restrict_last();
+  add("swap_space", "GIB", "host memory of each GPU for preempted sequences, with preemption_mode swap",
+      ORRERY_MEMBER(kv_offloading.swap_space));
 }
 
 }  // namespace orrery

@@ -25,7 +25,7 @@ struct DecodeMember {
 /// KV that a sequence waits for before it can go on: blocks are there for it.
 struct ScheduledLoad {
   SeqIndex seq = kNoSeq;
-  KvLoad from_tiers;
+  KvLoad from;
 };
 
 /// What one engine step computes: the decode set by reference (aggregates, as it was before the step), prompt
@@ -40,13 +40,14 @@ struct BatchPlan {
   std::vector<ScheduledLoad> loads;  ///< begin with this decision
   std::vector<SeqIndex> finishing;   ///< their last token comes with this step; freed when it is complete
   std::int64_t prefill_tokens = 0;
-  Tokens decode_tokens = 0;  ///< that the decode set gains, but for what finishing ones did not ask for
+  std::int64_t swapped_out = 0;  ///< blocks that preempted sequences leave to the host before it begins
+  Tokens decode_tokens = 0;      ///< that the decode set gains, but for what finishing ones did not ask for
 
   bool empty() const { return decode.seqs == 0 && chunks.empty(); }
   void clear() {
     decode = {}, lane = 0;
     chunks.clear(), admitted.clear(), preempted.clear(), reserved.clear(), loads.clear(), finishing.clear();
-    prefill_tokens = 0, decode_tokens = 0;
+    prefill_tokens = 0, swapped_out = 0, decode_tokens = 0;
   }
 };
 

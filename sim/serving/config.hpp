@@ -28,9 +28,12 @@ struct SchedulerConfig {
   /// Batches in flight at once: the stages of a pipeline (vLLM v1, max_concurrent_batches). A sequence that
   /// decodes belongs to one of as many decode sets, which take turns.
   int lanes = 1;
-  Decoder decoder;               ///< how a step becomes tokens
-  std::uint64_t seed = 0;        ///< of a sampled decoder's draws
-  bool hands_over = false;       ///< computes prompts only: their KV blocks stay until release_held()
+  Decoder decoder;          ///< how a step becomes tokens
+  std::uint64_t seed = 0;   ///< of a sampled decoder's draws
+  bool hands_over = false;  ///< computes prompts only: their KV blocks stay until release_held()
+  /// Blocks of host memory for preempted sequences' KV, which comes back later (vLLM v0: preemption_mode
+  /// swap). Who finds no room there is computed again.
+  std::int64_t swap_blocks = 0;
   double new_token_ratio = 0.0;  ///< SGLang: share of the remaining output reserved at admission
 };
 
@@ -43,7 +46,7 @@ struct KvConfig {
   std::vector<KvBlockGroup> groups{};  ///< none: one group that keeps everything, in blocks of block_size
   std::vector<KvTierConfig> tiers{};   ///< where blocks lie that the pool has no room for, the nearest first
   KvWrites tier_writes = KvWrites::through;
-  Tokens tier_chunk = 0;  ///< prefixes are loaded in whole chunks of so many tokens; 0 = in blocks
+  Tokens tier_chunk = 0;            ///< prefixes are loaded in whole chunks of so many tokens; 0 = in blocks
   std::shared_ptr<KvTier> store{};  ///< the tier that is shared; simulate() makes it
 };
 

@@ -52,9 +52,10 @@ class KvTier {
   std::unordered_map<std::uint64_t, std::list<Unit>::iterator> by_id_;
 };
 
-/// Blocks of a prompt that lie in lower tiers, by tier.
+/// Blocks of a prompt that lie in lower tiers, by tier, or of a preempted sequence in swap space.
 struct KvLoad {
   Tokens tokens = 0;
+  std::int64_t swapped = 0;
   std::vector<std::int64_t> blocks;
 };
 

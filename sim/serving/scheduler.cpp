@@ -107,6 +107,10 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     const auto whole = [&] { return most_blocks(seq.target) - kv_.groups().held(hit.tokens); };
     if (running_ == 0 && hit.tokens > 0 && !fits(whole()))
       hit = {};  // alone, it may evict what it would have hit
+    if (seq.swapped > 0) {
+      if (!swap_in_first(hit, plan)) break;
+      continue;
+    }
     if (kv_.tiers()) {
       KvLoad load = kv_.stored(seq, hit);
       if (load.tokens > 0) {
@@ -202,6 +206,7 @@ void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
   take_decode_blocks(steps);
   latest.decode = latest.decode.advanced(steps);
   latest.preempted.clear();
+  latest.swapped_out = 0;
   queue_->served(latest.lane, latest.decode.pace.after(steps) - latest.decode.pace.after(1));
   pool().advance(steps - 1);
   finish(latest);

@@ -119,6 +119,9 @@ class Scheduler {
   Tokens plan_received(BatchPlan& plan, Tokens budget);
   bool start_load(SeqIndex index, const KvCache::Hit& hit, KvLoad load, Tokens budget, BatchPlan& plan);
   void join_loaded();
+  bool swap_out(Sequence& seq, Tokens stored, BatchPlan& plan);
+  bool swap_in_first(const KvCache::Hit& hit, BatchPlan& plan);
+  std::int64_t swap_blocks(Tokens tokens) const { return kv_.groups().held(tokens); }
   bool loads_may_change() const;
   void commit(const Sequence& seq, int sign);
   std::int64_t enough_blocks(const Sequence& seq, Tokens hit, std::int64_t wanted) const;
@@ -170,6 +173,7 @@ class Scheduler {
   std::vector<SeqIndex> partial_;  ///< running, prompt not yet computed, in order of admission
   std::deque<SeqIndex> received_;  ///< their KV has come; in that order
   std::int64_t in_transfer_ = 0;
+  std::int64_t swap_used_ = 0;    ///< of SchedulerConfig::swap_blocks
   std::vector<SeqIndex> loaded_;  ///< what they waited for has come; in that order
   SeqIndex first_ = kNoSeq, last_ = kNoSeq;
   std::int64_t running_ = 0;  ///< the finishing included until they are completed

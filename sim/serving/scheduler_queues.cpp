@@ -92,8 +92,8 @@ SeqIndex Scheduler::choose_victim() const {
   return worst;
 }
 
-/// vLLM v1 has no swap: all blocks are freed, the generated tokens are kept and computed again with the
-/// prompt.
+/// All blocks are freed. Where there is no room to swap them out (vLLM v1 has none), the generated tokens are
+/// kept and computed again with the prompt.
 void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   Sequence& seq = sequence(victim);
   const Tokens stored = stored_tokens(seq);
@@ -111,7 +111,7 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   ++seq.generation;
   ++seq.preemptions;
   give_back_ahead(seq, stored);
-  kv_.release(seq, stored, true);
+  kv_.release(seq, stored, !swap_out(seq, stored, plan));
   seq.computed = 0;
   commit(seq, -1);
   unlink(victim);

@@ -32,6 +32,10 @@ std::string offloading_lines(const OffloadingReport& o) {
     out += fmt::format(" KV tier      {}: {:.1f} % of prompt tokens; {:.3g} GB read, {:.3g} GB written\n",
                        t.name, 100 * t.hit_share, t.read_bytes / 1e9, t.written_bytes / 1e9);
   }
+  if (o.swapped_out_bytes > 0) {
+    out += fmt::format(" KV swapped   {:.3g} GB out, {:.3g} GB back\n", o.swapped_out_bytes / 1e9,
+                       o.swapped_in_bytes / 1e9);
+  }
   return out + fmt::format(" KV loads     {}, waited for {:.2f} ms each\n", o.loads, o.mean_load_ms);
 }
 
