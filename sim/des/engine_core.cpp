@@ -85,7 +85,8 @@ void EngineCore::decide(BatchPlan& plan, Ps now) {
     context_.listener.on_reserved(scheduler_->sequence(i).request, {where_, i},
                                   scheduler_->tokens_to_receive(i), now);
   }
-  for (const ScheduledLoad& load : plan.loads) context_.listener.on_load({where_, load.seq}, load.from, now);
+  for (const ScheduledLoad& load : plan.loads)
+    context_.listener.on_load({where_, load.seq, scheduler_->sequence(load.seq).generation}, load.from, now);
   context_.totals.swapped_out += plan.swapped_out;
 }
 
@@ -283,6 +284,11 @@ void EngineCore::finish_request(SeqIndex index, Ps now) {
   for (Observer* o : context_.observers) o->on_request_done(record);
   context_.listener.on_done(seq.request, record);
   scheduler_->release_slot(index);
+}
+
+void EngineCore::loaded(const SequenceHandle& sequence) {
+  const bool gone = scheduler_->sequence(sequence.index).generation != sequence.generation;
+  if (!gone) scheduler_->loaded(sequence.index);
 }
 
 void EngineCore::count_tiers(std::vector<KvTierCounts>& sums) const {

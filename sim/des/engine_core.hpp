@@ -44,7 +44,7 @@ class EngineCore {
   Arrival expect(const Request& request, Ps now);
   void receive(SeqIndex index, const Prefilled& before) { scheduler_->received(index, before); }
   void release(SeqIndex index) { scheduler_->release_held(index); }
-  void loaded(SeqIndex index) { scheduler_->loaded(index); }
+  void loaded(const SequenceHandle& sequence);
   void count_tiers(std::vector<KvTierCounts>& sums) const;
   /// Decides the step that starts at `now`; false when there is nothing to do.
   bool plan(Ps now);

@@ -77,7 +77,7 @@ void LockstepReplica::release(const SequenceHandle& sequence, Ps now) {
 }
 
 void LockstepReplica::loaded(const SequenceHandle& sequence, Ps now) {
-  cores_[static_cast<std::size_t>(sequence.where.core)].loaded(sequence.index);
+  cores_[static_cast<std::size_t>(sequence.where.core)].loaded(sequence);
   look_again(now);
 }
 

@@ -22,7 +22,7 @@ void PipelineReplica::enqueue(const Request& request, Ps now) {
 }
 
 void PipelineReplica::loaded(const SequenceHandle& sequence, Ps now) {
-  core_.loaded(sequence.index);
+  core_.loaded(sequence);
   if (core_.may_plan()) wake_ = std::min(wake_, std::max(now, scheduler_free_));
 }
 

@@ -13,6 +13,7 @@ namespace orrery {
 struct SequenceHandle {
   CoreId where;
   SeqIndex index = kNoSeq;
+  std::uint32_t generation = 0;  ///< of its slot, where a sequence may have left it meanwhile
 };
 
 /// Told when a request leaves (for the router's view, closed loops and records), and what those that hand

@@ -201,6 +201,21 @@ KernelPlan choose_plan(const Scenario& s, const Deployment& d) {
   return plan;
 }
 
+/// Feedback queues reckon with profiled times: of an iteration that decodes a full batch of short contexts,
+/// and of a prompt per token.
+void profile_iterations(const Scenario& s, const ReplicaConfig& replica, QueueParams& queue) {
+  if (queue.policy != "mlfq") return;
+  constexpr Tokens kContext = 512, kPrompt = 1024;
+  queue.mlfq_queues = s.mlfq_queues, queue.mlfq_ratio = s.mlfq_ratio;
+  queue.mlfq_quantum_s = s.mlfq_quantum_s, queue.mlfq_starvation_s = s.mlfq_starvation_s;
+  DecodeSet set;
+  set.seqs = std::min<std::int64_t>(replica.scheduler.max_num_seqs, 64);
+  set.context = set.seqs * kContext;
+  queue.mlfq_iteration_s = to_seconds(replica.pricer->decode(set).first).value;
+  const PrefillChunk chunk{kPrompt, 0};
+  queue.mlfq_prompt_token_s = to_seconds(replica.pricer->mixed({}, {&chunk, 1})).value / kPrompt;
+}
+
 Image image_of(const WorkloadSpec& workload) {
   return {workload.image_width, workload.image_height};
 }
@@ -270,6 +285,7 @@ Deployment deploy(const Scenario& s) {
                                                 d.speculation.drafting, image_of(s.workload));
   replica.engine_cores = parallelism.engine_cores;
   choose_tiers(s, d, replica);
+  profile_iterations(s, replica, replica.scheduler.queue);
   d.cluster.replicas.assign(static_cast<std::size_t>(parallelism.replicas), replica);
   d.cluster.router = choose_router(s.router);
   d.cluster.seed = s.seed;

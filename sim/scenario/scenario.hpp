@@ -75,6 +75,8 @@ struct Scenario {
   double length_prediction_error = 0;  ///< of scheduling_policy sjf
   std::vector<double> deadlines_s;     ///< of edf, by priority
   double vtc_prompt_weight = 1, vtc_answer_weight = 2;
+  std::int32_t mlfq_queues = 8;
+  double mlfq_quantum_s = 0, mlfq_ratio = 2, mlfq_starvation_s = 0;
   std::optional<bool> async_scheduling;
   std::optional<bool> enable_mixed_chunk;
   std::optional<std::int64_t> max_cudagraph_capture_size;

@@ -106,7 +106,8 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     const auto fits = [&](std::int64_t blocks) { return blocks <= kv_.free_blocks() - hit.free_blocks; };
     const auto whole = [&] { return most_blocks(seq.target) - kv_.groups().held(hit.tokens); };
     if (running_ == 0 && hit.tokens > 0 && !fits(whole()))
-      hit = {};  // alone, it may evict what it would have hit
+      hit = {};               // alone, it may evict what it would have hit
+    if (seq.kept > 0) break;  // its policy resumes it
     if (seq.swapped > 0) {
       if (!swap_in_first(hit, plan)) break;
       continue;

@@ -98,6 +98,20 @@ class Scheduler {
   /// Admits waiting requests while budget, slots and blocks allow.
   void plan_admissions(BatchPlan& plan, Tokens budget);
 
+  // For policies that stop a running sequence for another one (pauses.cpp).
+
+  /// Those who run, in order of admission (Sequence::after), but for those whose KV is on its way.
+  SeqIndex first_running() const { return first_; }
+  const std::deque<SeqIndex>& queue() const { return waiting_; }
+  /// Leaves those who run for those who wait, and keeps its blocks.
+  void pause(SeqIndex index, BatchPlan& plan);
+  /// Runs again.
+  void resume(SeqIndex index);
+  /// One that is paused gives up its blocks: what they hold is swapped out, or computed again.
+  void evict(SeqIndex index, BatchPlan& plan);
+  /// Tokens of a running sequence in the KV cache.
+  Tokens stored_tokens(const Sequence& seq) const;
+
   /// Tokens that the admitted sequences may still add to the KV cache if each runs to its full output.
   Tokens tokens_to_come() const;
   /// Blocks that the admitted sequences take at most, all run to their full output.
@@ -144,7 +158,7 @@ class Scheduler {
   void unlink(SeqIndex index);
   void wait(SeqIndex index, bool front);
   void bring_first();
-  Tokens stored_tokens(const Sequence& seq) const;
+  Tokens stop(SeqIndex victim, BatchPlan& plan);
 
   Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace
   static constexpr std::int64_t kPlenty = std::int64_t{1} << 60;

@@ -44,6 +44,7 @@ struct Sequence {
   Tokens computed = 0;   ///< tokens scheduled so far while waiting or prefilling
   Tokens generated = 0;  ///< tokens generated when it last left the decode set
   Tokens joined = 0;     ///< the pool's clock when it joined the decode set
+  Tokens kept = 0;       ///< tokens whose KV stays in its blocks while it waits, paused
   Tokens swapped = 0;    ///< tokens whose KV lies in swap space
   Tokens hit = 0;        ///< of `computed`, those that were there when a load began
   std::uint32_t generation = 0;  ///< tells stale heap entries of a reused slot

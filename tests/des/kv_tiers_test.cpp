@@ -53,7 +53,7 @@ struct Rig {
   void set_tiers(std::vector<KvTierConfig> tiers, KvWrites writes) {
     for (ReplicaConfig& replica : cluster.replicas) {
       replica.kv.tiers = tiers, replica.kv.tier_writes = writes;
-      replica.kv_links = {kBlockBytes, {}};
+      replica.kv_links = {kBlockBytes, 0, {}};
       for (const KvTierConfig& t : tiers) {
         const bool host = t.name == "host", disk = t.name == "disk";
         replica.kv_links.tiers.push_back({host   ? KvTierPlace::host
