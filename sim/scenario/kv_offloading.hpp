@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "des/simulation.hpp"
+#include "report/summary.hpp"
 #include "scenario/scenario.hpp"
 
 namespace orrery {
