@@ -5,8 +5,14 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "cost/alpha_beta.hpp"
 
 namespace orrery {
+
+Ps copy_time(double bytes, double bytes_per_s) {
+  constexpr AlphaBeta kLinks{};
+  return to_ps(Seconds(bytes / (bytes_per_s * kLinks.link_efficiency))) + to_ps(Seconds(kLinks.hop_s));
+}
 
 /// The estimate from the real root of its length is put right in integers.
 void StepRun::cut(Ps now) {
@@ -27,6 +33,7 @@ EngineCore::EngineCore(CoreId where, const ReplicaConfig& config, const CoreCont
       async_(config.scheduler.async_scheduling && config.scheduler.lanes == 1),
       hands_over_(config.scheduler.hands_over),
       context_(context),
+      links_(config.kv_links),
       pricer_(config.pricer),
       scheduler_(make_scheduler(config.scheduler, config.kv, config.pricer->model().caps())),
       clocks_(static_cast<std::size_t>(config.scheduler.lanes)) {}
@@ -89,6 +96,9 @@ void EngineCore::decide(BatchPlan& plan, Ps now) {
     context_.listener.on_reserved(scheduler_->sequence(i).request, {where_, i},
                                   scheduler_->tokens_to_receive(i), now);
   }
+  for (const ScheduledLoad& load : plan.loads)
+    context_.listener.on_load({where_, load.seq, scheduler_->sequence(load.seq).generation}, load.from, now);
+  context_.totals.swapped_out += plan.swapped_out;
 }
 
 bool EngineCore::plan(Ps now) {
@@ -161,10 +171,19 @@ void EngineCore::stage_times(StageTimes& out) {
 AffinePrice EngineCore::price(const StepPeers& peers) {
   if (pure()) {
     AffinePrice price = pricer_->decode(current_.plan.decode, peers);
+    if (current_.plan.swapped_out > 0) return {price.first + swap_out_time(), Ps(0), 1};
     price.steps = context_.stepwise ? 1 : std::min(price.steps, 1 + steps_that_cannot_change());
     return price;
   }
-  return {pricer_->mixed(current_.plan.decode, current_.chunks, peers), Ps(0), 1};
+  return {pricer_->mixed(current_.plan.decode, current_.chunks, peers) + swap_out_time(), Ps(0), 1};
+}
+
+/// A step that takes the blocks of preempted sequences begins when these have been copied (vLLM v0,
+/// worker/cache_engine.py: on the stream of the step).
+Ps EngineCore::swap_out_time() const {
+  const std::int64_t blocks = current_.plan.swapped_out;
+  if (blocks == 0) return Ps(0);
+  return copy_time(static_cast<double>(blocks) * links_.block_bytes, links_.swap_bytes_per_s);
 }
 
 /// Further steps that would be decided just like the one in flight if nobody arrives.
@@ -281,6 +300,24 @@ void EngineCore::finish_request(SeqIndex index, Ps now) {
   for (Observer* o : context_.observers) o->on_request_done(record);
   context_.listener.on_done(seq.request, record);
   scheduler_->release_slot(index);
+}
+
+void EngineCore::loaded(const SequenceHandle& sequence) {
+  const bool gone = scheduler_->sequence(sequence.index).generation != sequence.generation;
+  if (!gone) scheduler_->loaded(sequence.index);
+}
+
+void EngineCore::count_tiers(std::vector<KvTierCounts>& sums) const {
+  const KvTiers* tiers = scheduler_->kv().tiers();
+  if (!tiers) return;
+  const auto& counts = tiers->counts();
+  if (sums.empty()) {
+    for (const KvTierCounts& c : counts) sums.push_back({c.name});
+  }
+  for (std::size_t t = 0; t < counts.size(); ++t) {
+    sums[t].read += counts[t].read, sums[t].written += counts[t].written;
+    sums[t].evicted += counts[t].evicted;
+  }
 }
 
 CoreLoad EngineCore::load() const {

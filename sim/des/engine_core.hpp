@@ -25,6 +25,9 @@ struct StepRun {
   bool keep_whole(Ps now);
 };
 
+/// Of so many bytes between GPUs and their host at a wire rate: AlphaBeta's share of it, and a hop.
+Ps copy_time(double bytes, double bytes_per_s);
+
 /// One engine: a scheduler, what its steps compute and who gets tokens from them. Whoever owns it (a Replica)
 /// owns the clock: plan() at the start of a step, shape() and price(), launch() with the run that was decided
 /// for it, settle() at its end. With async scheduling the plan of step n+1 is made when step n starts, so an
@@ -52,6 +55,8 @@ class EngineCore {
   Tokens computed_tokens(SeqIndex index) const;
   Scheduler& scheduler() { return *scheduler_; }
   const Scheduler& scheduler() const { return *scheduler_; }
+  void loaded(const SequenceHandle& sequence);
+  void count_tiers(std::vector<KvTierCounts>& sums) const;
   /// Decides the step that starts at `now`; false when there is nothing to do.
   bool plan(Ps now);
   /// What the planned step brings to those that step together with it.
@@ -116,11 +121,13 @@ class EngineCore {
   void deliver(Ps now);
   void finish_request(SeqIndex index, Ps now);
   CoreLoad load() const;
+  Ps swap_out_time() const;
 
   CoreId where_;
   FrontEnd front_end_;
   bool async_, hands_over_;
   CoreContext context_;
+  KvLinks links_;
   std::shared_ptr<StepPricer> pricer_;
   std::unique_ptr<Scheduler> scheduler_;
 

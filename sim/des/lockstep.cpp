@@ -89,6 +89,15 @@ void LockstepReplica::release(const SequenceHandle& sequence, Ps now) {
   if (core.waiting() > 0) look_again(now);
 }
 
+void LockstepReplica::loaded(const SequenceHandle& sequence, Ps now) {
+  cores_[static_cast<std::size_t>(sequence.where.core)].loaded(sequence);
+  look_again(now);
+}
+
+void LockstepReplica::count_tiers(std::vector<KvTierCounts>& sums) const {
+  for (const EngineCore& core : cores_) core.count_tiers(sums);
+}
+
 void LockstepReplica::on_event(Ps now) {
   if (wake_ != kNever) {
     wake_ = kNever;

@@ -29,6 +29,8 @@ class LockstepReplica final : public Replica {
     return index < std::ssize(cores_) ? &cores_[static_cast<std::size_t>(index)] : nullptr;
   }
   void look_again(Ps now) override;
+  void loaded(const SequenceHandle& sequence, Ps now) override;
+  void count_tiers(std::vector<KvTierCounts>& sums) const override;
   Ps next_event() const override { return wake_ != kNever ? wake_ : end_; }
   void on_event(Ps now) override;
   std::int64_t waiting() const override;

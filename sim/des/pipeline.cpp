@@ -45,6 +45,11 @@ void PipelineReplica::evacuate(Ps now, std::vector<Evacuated>& out) {
   wake_ = kNever;
 }
 
+void PipelineReplica::loaded(const SequenceHandle& sequence, Ps now) {
+  core_.loaded(sequence);
+  if (core_.may_plan()) wake_ = std::min(wake_, std::max(now, scheduler_free_));
+}
+
 Ps PipelineReplica::next_event() const {
   return std::min(wake_, flights_.empty() ? kNever : flights_.front().run.end());
 }

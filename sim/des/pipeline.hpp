@@ -20,6 +20,8 @@ class PipelineReplica final : public Replica {
 
   void enqueue(const Request& request, Ps now) override;
   void look_again(Ps now) override;
+  void loaded(const SequenceHandle& sequence, Ps now) override;
+  void count_tiers(std::vector<KvTierCounts>& sums) const override { core_.count_tiers(sums); }
   Ps next_event() const override;
   void evacuate(Ps now, std::vector<Evacuated>& out) override;
   void resume(const Evacuated& begun, bool kv_kept, Ps now) override;

@@ -19,6 +19,10 @@ void Replica::release(const SequenceHandle&, Ps) {
 std::unique_ptr<Replica> make_replica(int index, const ReplicaConfig& config, const CoreContext& context) {
   if (config.engine_cores < 1) throw ConfigError("a replica needs at least one engine core");
   if (config.pricer->shard().pp > 1) {
+    if (config.scheduler.swap_blocks > 0) {
+      throw ConfigError("swapping preempted sequences out of more than one pipeline stage is not modelled",
+                        "--preemption-mode recompute");
+    }
     if (config.scheduler.hands_over) {
       throw ConfigError(
           "prompts computed for other replicas in more than one pipeline stage are not modelled",

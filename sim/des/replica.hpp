@@ -16,6 +16,7 @@ class EngineCore;
 struct SequenceHandle {
   CoreId where;
   SeqIndex index = kNoSeq;
+  std::uint32_t generation = 0;  ///< of its slot, where a sequence may have left it meanwhile
 };
 
 /// Told when a request leaves (for the router's view, closed loops and records), and what those that hand
@@ -34,6 +35,8 @@ class RequestListener {
   virtual void on_departed(const Request&, const SequenceHandle&, const Prefilled&, Ps /*now*/) {}
   /// There are blocks for a prompt that is computed elsewhere; `tokens` of it are not in the cache.
   virtual void on_reserved(const Request&, const SequenceHandle&, Tokens /*tokens*/, Ps /*now*/) {}
+  /// A sequence begins to wait for KV from lower tiers: Replica::loaded().
+  virtual void on_load(const SequenceHandle&, const KvLoad&, Ps /*now*/) {}
 };
 
 /// What every engine core of a simulation talks to.
@@ -79,6 +82,11 @@ class Replica {
   /// Something came about that the next decision should know: it comes at the next step's end, or now.
   virtual void look_again(Ps now) = 0;
 
+  /// What on_load() told of has come.
+  virtual void loaded(const SequenceHandle& sequence, Ps now) = 0;
+
+  /// Adds what its engine cores' tiers have seen to `sums`, which is empty or as long.
+  virtual void count_tiers(std::vector<KvTierCounts>& sums) const = 0;
   virtual std::int64_t kv_blocks_free() const = 0;  ///< summed over its engine cores
   /// Tokens of `request` that the cache of the engine core it would go to holds.
   virtual Tokens cached_tokens(const Request& request) const = 0;

@@ -11,6 +11,7 @@
 #include "des/fleet.hpp"
 #include "des/migration.hpp"
 #include "des/replica.hpp"
+#include "des/tier_loads.hpp"
 #include "des/timers.hpp"
 #include "serving/router.hpp"
 
@@ -37,8 +38,9 @@ class Simulation final : public RequestListener, public Cluster {
     router_ = Registry<Routers>::find(cluster.router).make(params);
     reads_kv_ = router_->reads_kv() || (decode_router_ && decode_router_->reads_kv());
     reads_freeness_ = router_->reads_freeness();
+    store_ = make_store(cluster);
     for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
-      replicas_.push_back(make_replica(static_cast<int>(i), cluster.replicas[i], context_));
+      replicas_.push_back(make(static_cast<int>(i)));
       if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
       views_[i].replica = static_cast<int>(i);
       views_[i].kv_blocks_free = views_[i].kv_blocks_total = replicas_[i]->kv_blocks_free();
@@ -99,6 +101,22 @@ class Simulation final : public RequestListener, public Cluster {
                         "--replicas, without failures, drains and autoscaling", ExitCode::usage);
     }
     fleet_ = std::make_unique<Fleet>(*cluster_.fleet, cluster_.seed, context_, *this);
+  }
+
+  std::unique_ptr<Replica> make(int index) {
+    ReplicaConfig replica = config(index);
+    replica.kv.store = store_;
+    return make_replica(index, replica, context_);
+  }
+
+  /// The tier that all replicas share, if they have one.
+  static std::shared_ptr<KvTier> make_store(const ClusterConfig& cluster) {
+    for (const ReplicaConfig& replica : cluster.replicas) {
+      for (const KvTierConfig& tier : replica.kv.tiers) {
+        if (tier.shared) return std::make_shared<KvTier>(tier.blocks);
+      }
+    }
+    return nullptr;
   }
 
   bool stopped() {
@@ -177,7 +195,8 @@ class Simulation final : public RequestListener, public Cluster {
   void renew(int index) override {
     const auto i = static_cast<std::size_t>(index);
     result_.busy[i] += replicas_[i]->busy();
-    replicas_[i] = make_replica(index, cluster_.replicas[i], context_);
+    replicas_[i]->count_tiers(result_.kv_tiers);
+    replicas_[i] = make(index);
     views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
   }
 
@@ -243,6 +262,10 @@ class Simulation final : public RequestListener, public Cluster {
     migration_->on_departed(sequence, before, now);
   }
 
+  void on_load(const SequenceHandle& sequence, const KvLoad& load, Ps now) override {
+    loads_.on_load(sequence, load, now);
+  }
+
   Replica& replica(int index) override { return *replicas_[static_cast<std::size_t>(index)]; }
   const ReplicaConfig& config(int index) const override {
     return cluster_.replicas[static_cast<std::size_t>(index)];
@@ -269,6 +292,7 @@ class Simulation final : public RequestListener, public Cluster {
     ORRERY_CHECK(fabric_ != nullptr, "nothing moves between replicas without a fabric");
     return *fabric_;
   }
+  bool has_fabric() const override { return fabric_ != nullptr; }
   void at(Ps time, Callback callback) override { timers_.at(time, std::move(callback)); }
   bool quiet() const override {
     return events_.empty() && in_transit_.empty() && !has_next_ && (!fabric_ || fabric_->in_flight() == 0);
@@ -306,7 +330,10 @@ class Simulation final : public RequestListener, public Cluster {
                         ExitCode::infeasible);
     }
     if (result_.unfinished > 0 && !result_.interrupted) result_.end = cluster_.until;
-    for (std::size_t i = 0; i < replicas_.size(); ++i) result_.busy[i] += replicas_[i]->busy();
+    for (std::size_t i = 0; i < replicas_.size(); ++i) {
+      result_.busy[i] += replicas_[i]->busy();
+      replicas_[i]->count_tiers(result_.kv_tiers);
+    }
     for (Observer* o : observers_) o->on_end(result_.end);
     return std::move(result_);
   }
@@ -327,6 +354,8 @@ class Simulation final : public RequestListener, public Cluster {
   std::unique_ptr<Disaggregation> handovers_;
   std::unique_ptr<Fleet> fleet_;
   std::unique_ptr<LiveMigration> migration_;
+  TierLoads loads_{*this, result_};
+  std::shared_ptr<KvTier> store_;  ///< the tier that all replicas share
   EventQueue events_;
   std::priority_queue<Transit, std::vector<Transit>, std::greater<>> in_transit_;
   std::vector<Request> transit_requests_;

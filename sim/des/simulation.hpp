@@ -23,6 +23,20 @@ namespace orrery {
 /// What a replica does of a request.
 enum class Role : std::uint8_t { both, prefill, decode };
 
+/// Where a tier of KV blocks lies.
+enum class KvTierPlace : std::uint8_t { host, disk, storage };
+
+/// How an engine core gets blocks back from KvConfig::tiers, in their order.
+struct KvLinks {
+  struct Tier {
+    KvTierPlace place = KvTierPlace::host;
+    double read_bytes_per_s = 0;  ///< wire rate to an engine core; of a host, over all its GPUs
+  };
+  double block_bytes = 0;       ///< of a block, over all GPUs of an engine core
+  double swap_bytes_per_s = 0;  ///< to and from the host, over all GPUs of an engine core
+  std::vector<Tier> tiers;
+};
+
 /// One replica: an engine on its GPUs. Replicas with the same pricer share its tables.
 struct ReplicaConfig {
   SchedulerConfig scheduler;
@@ -30,6 +44,7 @@ struct ReplicaConfig {
   FrontEnd front_end;
   std::shared_ptr<StepPricer> pricer;
   int engine_cores = 1;  ///< data-parallel ranks that make every step together, each with its own KV cache
+  KvLinks kv_links;
   Role role = Role::both;
   ServingRate rate;                      ///< for routers that ask for it
   std::optional<double> usd_per_hour{};  ///< of its GPUs, where that is known
@@ -84,7 +99,11 @@ struct SimulationResult {
   std::int64_t prefix_hit_tokens = 0, prefix_query_tokens = 0;
   std::int64_t evicted_blocks = 0;  ///< cached KV blocks taken for something else
   std::int64_t peak_running = 0, peak_waiting = 0;
-  std::vector<Ps> busy;  ///< per replica: time its GPU was stepping
+  std::int64_t kv_loads = 0;                     ///< of sequences from lower tiers
+  Ps kv_load_time{0};                            ///< that they waited for those, summed
+  std::int64_t swapped_out = 0, swapped_in = 0;  ///< blocks of preempted sequences
+  std::vector<KvTierCounts> kv_tiers;  ///< summed over engine cores, but for what a shared one holds
+  std::vector<Ps> busy;                ///< per replica: time its GPU was stepping
   bool interrupted = false;
 };
 

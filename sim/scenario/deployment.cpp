@@ -9,6 +9,7 @@
 #include "cost/scaled.hpp"
 #include "scenario/expert_settings.hpp"
 #include "scenario/fleet.hpp"
+#include "scenario/kv_offloading.hpp"
 #include "scenario/migration.hpp"
 #include "scenario/mixed_replicas.hpp"
 #include "scenario/parallelism.hpp"
@@ -129,6 +130,8 @@ void check_pipeline(const Scenario& s, const Speculation& speculation) {
 
 KvCapacity choose_capacity(const Scenario& s, const Deployment& d) {
   MemoryPolicy policy = d.engine.memory_policy(d.settings);
+  // vLLM turns groups of layers off where a connector moves blocks (config/vllm.py).
+  policy.hybrid_groups = policy.hybrid_groups && !offloads_kv(s);
   policy.draft_weight_bytes = d.speculation.draft_weight_bytes;
   policy.draft_kv_bytes_per_token = d.speculation.draft_kv_bytes_per_token;
   policy.offload = d.offload.policy;
@@ -200,6 +203,21 @@ KernelPlan choose_plan(const Scenario& s, const Deployment& d) {
   }
   override_experts(s, d.model, d.lowering.shard, plan.fusion.experts);
   return plan;
+}
+
+/// Feedback queues reckon with profiled times: of an iteration that decodes a full batch of short contexts,
+/// and of a prompt per token.
+void profile_iterations(const Scenario& s, const ReplicaConfig& replica, QueueParams& queue) {
+  if (queue.policy != "mlfq") return;
+  constexpr Tokens kContext = 512, kPrompt = 1024;
+  queue.mlfq_queues = s.mlfq_queues, queue.mlfq_ratio = s.mlfq_ratio;
+  queue.mlfq_quantum_s = s.mlfq_quantum_s, queue.mlfq_starvation_s = s.mlfq_starvation_s;
+  DecodeSet set;
+  set.seqs = std::min<std::int64_t>(replica.scheduler.max_num_seqs, 64);
+  set.context = set.seqs * kContext;
+  queue.mlfq_iteration_s = to_seconds(replica.pricer->decode(set).first).value;
+  const PrefillChunk chunk{kPrompt, 0};
+  queue.mlfq_prompt_token_s = to_seconds(replica.pricer->mixed({}, {&chunk, 1})).value / kPrompt;
 }
 
 Image image_of(const WorkloadSpec& workload) {
@@ -280,6 +298,8 @@ Deployment deploy(const Scenario& s) {
   replica.engine_cores = parallelism.engine_cores;
   const std::optional<double> usd = s.gpu_hour_usd ? s.gpu_hour_usd : d.device.usd_per_hour;
   if (usd) replica.usd_per_hour = *usd * d.lowering.shard.gpus();
+  choose_tiers(s, d, replica);
+  profile_iterations(s, replica, replica.scheduler.queue);
   d.cluster.router = choose_router(s.router);
   if (d.cluster.router == "cost_aware") replica.rate = serving_rate(*replica.pricer, usd.value_or(1));
   d.cluster.replicas.assign(static_cast<std::size_t>(parallelism.replicas), replica);

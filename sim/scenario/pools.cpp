@@ -6,11 +6,19 @@
 
 #include "base/error.hpp"
 #include "scenario/fleet.hpp"
+#include "scenario/kv_offloading.hpp"
 #include "scenario/parallelism.hpp"
 #include "scenario/placement.hpp"
 
 namespace orrery {
 namespace {
+
+/// What is handed over needs no prefix: no tiers.
+KvOffloading swap_space_of(const KvOffloading& all) {
+  KvOffloading out;
+  out.preemption_mode = all.preemption_mode, out.swap_space = all.swap_space;
+  return out;
+}
 
 /// What one pool would be by itself.
 Scenario pool_scenario(const Scenario& s, Role role) {
@@ -26,6 +34,7 @@ Scenario pool_scenario(const Scenario& s, Role role) {
   if (tp > 0) pool.tensor_parallel_size = tp;
   if (!prefill) pool.max_queued_requests = 0;  // whoever was let in to prefill is let in to decode
   if (!prefill && !s.pools.decode_router.empty()) pool.router = s.pools.decode_router;
+  if (!prefill) pool.kv_offloading = swap_space_of(s.kv_offloading);
   return pool;
 }
 
@@ -71,8 +80,7 @@ Deployment deploy_pools(const Scenario& s) {
       (prefill_gpus + d.topology.gpus_per_node - 1) / d.topology.gpus_per_node * d.topology.gpus_per_node;
   const int decode_gpus = place(decode, Role::decode, whole);
   const std::vector<ServerGroup> groups{server_group(d, whole), server_group(decode, decode_gpus)};
-  d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, load_network(s.pools.network)),
-                      choose_flows(s, d.warnings)};
+  d.cluster.fabric = {std::make_shared<ClusterTopology>(groups, network_of(s)), choose_flows(s, d.warnings)};
   HandoverConfig handover;
   handover.router = decode.cluster.router;
   handover.layers = d.model.layers();

@@ -286,6 +286,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   if (cluster.migration) r.migrations = recorders.migrations().summary();
   if (mixed(scenario)) r.devices = device_reports(d, r.simulation, recorders.replicas().totals());
+  r.offloading = offloading_report(d, r.simulation);
   r.notes = source->notes();
   r.speculation = d.speculation;
   r.offload = d.offload;
@@ -315,6 +316,7 @@ OrderedJson to_json(const RunResult& r) {
   if (r.fleet) json["orrery"]["fleet"] = to_json(*r.fleet);
   if (r.migrations) json["orrery"]["migrations"] = to_json(*r.migrations);
   if (!r.devices.empty()) json["orrery"]["devices"] = to_json(r.devices);
+  if (r.offloading) json["orrery"]["kv_offloading"] = to_json(*r.offloading);
   if (r.saturation_rps) json["orrery"]["saturation_rps"] = *r.saturation_rps;
   json["orrery"]["steps"] = r.simulation.steps;
   return json;

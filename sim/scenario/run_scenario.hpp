@@ -15,6 +15,7 @@
 #include "report/writers.hpp"
 #include "scenario/deployment.hpp"
 #include "scenario/mixed_replicas.hpp"
+#include "scenario/kv_offloading.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/scenario.hpp"
 
@@ -47,6 +48,7 @@ struct RunResult {
   Speculation speculation;
   Offload offload;
   std::optional<PoolsReport> pools;            ///< of replicas that prefill and replicas that decode
+  std::optional<OffloadingReport> offloading;  ///< of KV blocks to tiers below the GPUs' memory
   std::vector<DeviceReport> devices;           ///< of replicas of several devices
   std::optional<FleetSummary> fleet;           ///< of replicas that come and go
   std::optional<MigrationSummary> migrations;  ///< where sequences may change replicas

@@ -53,6 +53,20 @@ struct OffloadSettings {
   std::string host;
 };
 
+/// Where KV blocks go that the GPUs' memory has no room for: vLLM's and SGLang's names, and tiers behind
+/// those. Rates of 0: those of the network.
+struct KvOffloading {
+  double kv_offloading_size = 0;  ///< GiB, of an engine core
+  std::string kv_offloading_backend = "native";
+  double disk_size = 0, remote_size = 0;            ///< GiB; of the remote tier, for all replicas
+  double disk_bandwidth = 0, remote_bandwidth = 0;  ///< GB/s
+  bool enable_hierarchical_cache = false;
+  double hicache_ratio = 2, hicache_size = 0;  ///< GB per GPU
+  std::string hicache_write_policy = "write_through";
+  std::string preemption_mode = "recompute";
+  double swap_space = 4;  ///< GiB per GPU
+};
+
 /// A question to the simulator: which model on which hardware under which engine, and who asks what of it.
 /// Engine arguments that are not set take the defaults of that engine version on that device.
 /// Names are vLLM's; other engines' arguments are mapped onto them.
@@ -97,10 +111,13 @@ struct Scenario {
   bool shed_overdue = false;           ///< edf: who waits beyond its deadline is refused
   std::int64_t max_queued_requests = 0;
   double vtc_prompt_weight = 1, vtc_answer_weight = 2;
+  std::int32_t mlfq_queues = 8;
+  double mlfq_quantum_s = 0, mlfq_ratio = 2, mlfq_starvation_s = 0;
   std::optional<bool> async_scheduling;
   std::optional<bool> enable_mixed_chunk;
   std::optional<std::int64_t> max_cudagraph_capture_size;
   std::vector<std::int64_t> cudagraph_capture_sizes;
+  KvOffloading kv_offloading;
   bool enforce_eager = false;
   bool disable_custom_all_reduce = false;
   bool enable_expert_parallel = false;    ///< whole experts on each rank of a replica, not parts of all

@@ -87,6 +87,7 @@ void add_fleet_settings(std::vector<Setting>& out);
 void add_migration_settings(std::vector<Setting>& out);
 void add_offload_settings(std::vector<Setting>& out);
 void add_engine_settings(std::vector<Setting>& out);
+void add_kv_offloading_settings(std::vector<Setting>& out);
 void add_workload_settings(std::vector<Setting>& out);
 void add_prefix_settings(std::vector<Setting>& out);
 void add_run_settings(std::vector<Setting>& out);

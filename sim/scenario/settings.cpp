@@ -60,6 +60,7 @@ const std::vector<Setting>& settings() {
     add_migration_settings(out);
     add_offload_settings(out);
     add_engine_settings(out);
+    add_kv_offloading_settings(out);
     add_workload_settings(out);
     add_run_settings(out);
     return out;

@@ -146,7 +146,7 @@ void add_engine_settings(std::vector<Setting>& out) {
       ORRERY_MEMBER(long_prefill_token_threshold));
   add("scheduler_reserve_full_isl", "", "admit a prompt only if all of it fits the free KV blocks",
       ORRERY_MEMBER(scheduler_reserve_full_isl));
-  add("scheduling_policy", "dfs-weight|edf|fcfs|lpm|priority|sjf|vtc",
+  add("scheduling_policy", "dfs-weight|edf|fcfs|lpm|mlfq|priority|sjf|vtc",
       "order of the waiting queue (orrery list queues)", ORRERY_MEMBER(scheduling_policy));
   restrict_words(out);
   add("length_prediction_error", "X", "sjf, s3: standard deviation of ln(predicted / true answer); 0 = known",
@@ -164,6 +164,13 @@ void add_engine_settings(std::vector<Setting>& out) {
       ValueRange{0, 1000});
   add("vtc_answer_weight", "X", "vtc: cost of an answer's token", ORRERY_MEMBER(vtc_answer_weight),
       ValueRange{0, 1000});
+  add("mlfq_queues", "N", "mlfq: number of queues", ORRERY_MEMBER(mlfq_queues), ValueRange{1, 64});
+  add("mlfq_quantum", "TIME", "mlfq: service in the first queue before a request sinks; 0 = one iteration",
+      ORRERY_MEMBER(mlfq_quantum_s), ValueRange{0, kNoLimit, ValueForm::duration});
+  add("mlfq_ratio", "X", "mlfq: each queue's quantum over that of the one before", ORRERY_MEMBER(mlfq_ratio),
+      ValueRange{1, 1000});
+  add("mlfq_starvation", "TIME", "mlfq: after waiting so long a request goes first; 0 = never",
+      ORRERY_MEMBER(mlfq_starvation_s), ValueRange{0, kNoLimit, ValueForm::duration});
   add("async_scheduling", "", "plan the next step while the present one runs",
       ORRERY_MEMBER(async_scheduling));
   add("enable_mixed_chunk", "", "SGLang: prompts and decodes in one step", ORRERY_MEMBER(enable_mixed_chunk));

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/units.hpp"
 #include "cost/kv_blocks.hpp"
 #include "serving/decoder.hpp"
+#include "serving/kv_tiers.hpp"
 #include "serving/queue_policy.hpp"
 
 namespace orrery {
@@ -32,6 +34,9 @@ struct SchedulerConfig {
   std::int64_t max_queued_requests = 0;  ///< who comes when so many wait is refused; 0 = all may wait
   /// Who waits beyond the time its first token was due is refused: QueuePolicy::due().
   bool shed_overdue = false;
+  /// Blocks of host memory for preempted sequences' KV, which comes back later (vLLM v0: preemption_mode
+  /// swap). Who finds no room there is computed again.
+  std::int64_t swap_blocks = 0;
   double new_token_ratio = 0.0;  ///< SGLang: share of the remaining output reserved at admission
   int length_buckets = 10;       ///< s3: equal classes of answer lengths up to max_model_len
 };
@@ -43,6 +48,10 @@ struct KvConfig {
   bool enable_prefix_caching = true;
   bool block_ids = false;  ///< keep each sequence's block table, for an engine that runs the plans
   std::vector<KvBlockGroup> groups{};  ///< none: one group that keeps everything, in blocks of block_size
+  std::vector<KvTierConfig> tiers{};   ///< where blocks lie that the pool has no room for, the nearest first
+  KvWrites tier_writes = KvWrites::through;
+  Tokens tier_chunk = 0;            ///< prefixes are loaded in whole chunks of so many tokens; 0 = in blocks
+  std::shared_ptr<KvTier> store{};  ///< the tier that is shared; simulate() makes it
 };
 
 /// Time between a client and the scheduler, per request. A client's TTFT includes both directions.

@@ -20,6 +20,7 @@ KvCache::KvCache(const KvConfig& config)
                "block ids are kept for one group that keeps everything");
   if (config.block_ids) ids_.emplace();
   if (caching_) find_windows();
+  if (!config.tiers.empty()) make_tiers(config);
   enqueue_anonymous(total_, config.block_ids ? BlockIds::fresh(total_) : std::vector<std::int32_t>());
 }
 
@@ -97,6 +98,7 @@ void KvCache::pop(std::int64_t blocks) {
     Unit& oldest = units_[head_];
     const std::int64_t part = std::min(blocks, oldest.blocks);
     if (oldest.has_id) evicted_ += part;
+    if (tiers_ && oldest.has_id && !oldest.own) tiers_->evicted(oldest.id, oldest.blocks);
     oldest.blocks -= part;
     blocks -= part;
     if (oldest.blocks > 0) break;
@@ -195,14 +197,19 @@ Tokens KvCache::cached_tokens(const Request& request) const {
   Sequence probe;
   probe.request = request;
   probe.target = request.prompt_tokens;
-  return lookup(probe).tokens;
+  const Hit hit = lookup(probe);
+  return hit.tokens + (tiers_ ? stored(probe, hit).tokens : 0);
 }
 
-void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
+void KvCache::admit_hit(Sequence& seq, const Hit& hit) {
   if (ids_) seq.hold.table = ids_->open_table();
   held_ += hit.tokens / block_size_;
   if (caching_ && groups_.full() > 0) admit_full(seq, hit.tokens / block_size_);
   if (!windows_.empty()) admit_windows(seq, hit.tokens / block_size_);
+}
+
+void KvCache::admit(Sequence& seq, const Hit& hit, Tokens tokens) {
+  admit_hit(seq, hit);
   extend(seq, hit.tokens, tokens);
 }
 
@@ -216,6 +223,7 @@ void KvCache::admit_full(Sequence& seq, std::int64_t wanted) {
       Unit& unit = units_[index];
       if (unit.queued) unqueue(index);
       ++unit.references;
+      if (tiers_) tiers_->hit(unit.id, unit.blocks);
       seq.hold.units.push_back(index);
       const std::int64_t here = std::min({unit.blocks, units.end(i) - blocks, wanted - blocks});
       if (ids_) ids_->share(index, here, seq.hold.table);
@@ -238,6 +246,15 @@ void KvCache::admit_full(Sequence& seq, std::int64_t wanted) {
 
 void KvCache::extend(Sequence& seq, Tokens before, Tokens after) {
   grow(seq, groups_.needed(before, after));
+  fill(seq, before, after);
+}
+
+void KvCache::reserve(Sequence& seq, const Hit& hit, Tokens tokens) {
+  admit_hit(seq, hit);
+  grow(seq, groups_.needed(hit.tokens, tokens));
+}
+
+void KvCache::fill(Sequence& seq, Tokens before, Tokens after) {
   if (!caching_ || !seq.request.prefix) return;
   if (groups_.full() > 0) give_identities(seq, before, after);
   if (!windows_.empty()) give_window_identities(seq, after);
@@ -272,6 +289,7 @@ void KvCache::give_identities(Sequence& seq, Tokens before, Tokens after) {
     if (ids_) ids_->append(seq.hold.units[i], ids_of(seq, seq.hold.shared_blocks, end));
     unit.blocks = end - begin;
     seq.hold.shared_blocks = end;
+    if (tiers_) tiers_->computed(unit.id, unit.blocks);
   }
 }
 
@@ -298,6 +316,7 @@ void KvCache::release_full(Sequence& seq, Tokens tokens, bool resumable) {
     enqueue_anonymous(own - full, ids_of(seq, first + full, end));
     const std::int32_t index = make_unit(own_id(seq.request), true);
     units_[index].blocks = full;
+    units_[index].own = true;
     if (ids_) ids_->append(index, ids_of(seq, first, first + full));
     enqueue(index);
   } else {
@@ -309,6 +328,7 @@ void KvCache::release_full(Sequence& seq, Tokens tokens, bool resumable) {
 void KvCache::release_units(Sequence& seq) {
   for (std::size_t i = seq.hold.units.size(); i-- > 0;) {
     if (seq.hold.units[i] != kNone) {
+      if (tiers_) tiers_->used(units_[seq.hold.units[i]].id);
       dereference(seq.hold.units[i]);
     } else {
       const Units units = units_of(seq.request);

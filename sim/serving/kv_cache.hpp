@@ -9,6 +9,7 @@
 #include "serving/block_ids.hpp"
 #include "serving/config.hpp"
 #include "serving/kv_groups.hpp"
+#include "serving/kv_tiers.hpp"
 #include "serving/sequence.hpp"
 
 namespace orrery {
@@ -52,11 +53,17 @@ class KvCache {
     std::int64_t free_blocks = 0;  ///< of them, blocks that are now free and would be taken out of the queue
   };
   Hit lookup(const Sequence& seq) const;
+  /// Of a request's prompt, in the tiers below as well.
   Tokens cached_tokens(const Request& request) const;
 
   /// References the hit and takes blocks for tokens [hit.tokens, tokens). The caller has checked that they
   /// are free.
   void admit(Sequence& seq, const Hit& hit, Tokens tokens);
+  /// As admit(), but what the blocks of [hit.tokens, tokens) hold is yet to come: nobody hits them before
+  /// fill().
+  void reserve(Sequence& seq, const Hit& hit, Tokens tokens);
+  /// It has come.
+  void fill(Sequence& seq, Tokens before, Tokens after);
   /// Takes blocks for tokens [before, after) of a sequence's prompt and gives full ones their identity.
   void extend(Sequence& seq, Tokens before, Tokens after);
   /// The step that brought a prompt from `before` to `after` tokens is planned: gives back what it left
@@ -84,6 +91,16 @@ class KvCache {
   /// so that what is not evicted meanwhile is hit when it resumes.
   void release(Sequence& seq, Tokens tokens, bool resumable);
 
+  // Tiers below the pool (kv_cache_tiers.cpp).
+
+  /// None: null.
+  const KvTiers* tiers() const { return tiers_ ? &*tiers_ : nullptr; }
+  /// Full blocks of a sequence's first `target` tokens behind its hit that lie in them, target - 1 tokens at
+  /// most with it.
+  KvLoad stored(const Sequence& seq, const Hit& hit) const;
+  /// They are read.
+  void read(const KvLoad& load) { tiers_->read(load); }
+
   bool has_block_ids() const { return ids_.has_value(); }
   /// The physical blocks of a sequence in token order: token t lies in block table[t / block_size()]. Blocks
   /// are 1..total_blocks(); 0 is the null block. Valid until the sequence next takes or frees blocks.
@@ -99,6 +116,7 @@ class KvCache {
     std::int32_t references = 0;
     bool has_id = false;
     bool queued = false;
+    bool own = false;  ///< of a preempted sequence, not of a known prefix
     std::int32_t before = kNone, after = kNone;
   };
 
@@ -112,6 +130,7 @@ class KvCache {
     std::int64_t end(std::size_t i) const;  ///< block after the unit's last full one
   };
   Units units_of(const Request& request) const;
+  void make_tiers(const KvConfig& config);
 
   std::int32_t find(std::uint64_t id) const;
   std::int32_t make_unit(std::uint64_t id, bool has_id);
@@ -125,6 +144,7 @@ class KvCache {
   void give_identities(Sequence& seq, Tokens before, Tokens after);
   static std::uint64_t own_id(const Request& request);
   Hit lookup_full(const Sequence& seq, std::int64_t limit) const;
+  void admit_hit(Sequence& seq, const Hit& hit);
   void admit_full(Sequence& seq, std::int64_t wanted);
   void release_full(Sequence& seq, Tokens tokens, bool resumable);
   void release_units(Sequence& seq);
@@ -157,6 +177,8 @@ class KvCache {
   std::vector<std::int32_t> spare_;
   std::unordered_map<std::uint64_t, std::int32_t> by_id_;
   std::int32_t head_ = kNone, tail_ = kNone;
+  std::optional<KvTiers> tiers_;
+  std::int64_t tier_chunk_ = 1;  ///< blocks
   std::optional<BlockIds> ids_;  ///< none in the simulator, which needs counts only
 };
 

@@ -14,7 +14,7 @@ class KvCache;
 
 /// Who is served next.
 struct QueueParams {
-  std::string policy = "fcfs";  ///< Registry<QueuePolicies>: fcfs, priority, sjf, edf, vtc, lpm
+  std::string policy = "fcfs";  ///< Registry<QueuePolicies>: fcfs, priority, sjf, edf, vtc, lpm, mlfq
   /// Of predicted answer lengths: standard deviation of ln(predicted / true); 0 = an oracle.
   double length_prediction_error = 0;
   double prompt_weight = 1;  ///< vtc: of a prompt token, ...
@@ -22,11 +22,20 @@ struct QueueParams {
   /// edf: by when after its arrival the first token of a request of priority 0, 1, ... is due, in seconds.
   std::vector<double> deadlines_s;
   std::uint64_t seed = 0;  ///< of predictions
+  // mlfq: queues, the first one's quantum (0 = one iteration), each further one's over the one before, and
+  // after how long a wait a request is lifted to the first queue (0 = never) ...
+  int mlfq_queues = 8;
+  double mlfq_quantum_s = 0, mlfq_ratio = 2, mlfq_starvation_s = 0;
+  // ... and what it takes for service: an iteration that decodes, and a prompt's first one per token.
+  double mlfq_iteration_s = 0.02, mlfq_prompt_token_s = 1e-4;
 
   template <class Self, class V>
   static void visit(Self& p, V&& v) {
     v("policy", p.policy), v("length_prediction_error", p.length_prediction_error);
     v("prompt_weight", p.prompt_weight), v("answer_weight", p.answer_weight), v("deadlines_s", p.deadlines_s);
+    v("mlfq_queues", p.mlfq_queues), v("mlfq_quantum_s", p.mlfq_quantum_s), v("mlfq_ratio", p.mlfq_ratio);
+    v("mlfq_starvation_s", p.mlfq_starvation_s), v("mlfq_iteration_s", p.mlfq_iteration_s);
+    v("mlfq_prompt_token_s", p.mlfq_prompt_token_s);
   }
   bool operator==(const QueueParams&) const = default;
 };

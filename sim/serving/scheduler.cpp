@@ -70,6 +70,7 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
     Tokens tokens = seq.target - seq.computed;
     if (config_.long_prefill_token_threshold > 0)
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
+    if (!config_.enable_chunked_prefill && tokens > budget) break;
     tokens = std::min(tokens, budget);
     const bool last = seq.computed + tokens == seq.target;
     const std::int64_t drafted = last ? blocks_ahead(seq.target) : 0;
@@ -81,6 +82,7 @@ Tokens Scheduler::plan_prefills(BatchPlan& plan, Tokens budget) {
     }
     kv_.extend(seq, seq.computed, seq.computed + tokens);
     if (last) take_ahead(seq);
+    if (std::exchange(seq.entering, false)) plan.admitted.push_back(index);
     plan.chunks.push_back({index, {tokens, seq.computed}, last});
     seq.last_plan = planned_ + 1;
     plan.prefill_tokens += tokens;
@@ -118,7 +120,19 @@ void Scheduler::plan_admissions(BatchPlan& plan, Tokens budget) {
     const auto fits = [&](std::int64_t blocks) { return blocks <= kv_.free_blocks() - hit.free_blocks; };
     const auto whole = [&] { return most_blocks(seq.target) - kv_.groups().held(hit.tokens); };
     if (running_ == 0 && hit.tokens > 0 && !fits(whole()))
-      hit = {};  // alone, it may evict what it would have hit
+      hit = {};               // alone, it may evict what it would have hit
+    if (seq.kept > 0) break;  // its policy resumes it
+    if (seq.swapped > 0) {
+      if (!swap_in_first(hit, plan)) break;
+      continue;
+    }
+    if (kv_.tiers()) {
+      KvLoad load = kv_.stored(seq, hit);
+      if (load.tokens > 0) {
+        if (!start_load(index, hit, std::move(load), budget, plan)) break;
+        continue;
+      }
+    }
     Tokens tokens = seq.target - hit.tokens;
     if (config_.long_prefill_token_threshold > 0)
       tokens = std::min(tokens, config_.long_prefill_token_threshold);
@@ -181,6 +195,7 @@ void Scheduler::schedule(BatchPlan& plan) {
   enough_blocks_ = kPlenty;
   if (config_.lanes > 1) choose_lane();
   queue_->decides();
+  if (!loaded_.empty()) join_loaded();
   decide(plan);
   plan.lane = static_cast<int>(lane_);
   finish(plan);
@@ -192,7 +207,7 @@ void Scheduler::schedule(BatchPlan& plan) {
 std::int64_t Scheduler::extendable(const BatchPlan& latest) const {
   if (latest.decode.seqs == 0 || !latest.chunks.empty() || !latest.finishing.empty() || !partial_.empty())
     return 0;
-  if (!received_.empty() || !overrun_.empty()) return 0;
+  if (!received_.empty() || !overrun_.empty() || !loaded_.empty() || loads_may_change()) return 0;
   if (pool().set() != latest.decode.advanced(1))
     return 0;  // a cap was reached, or a chunk begun: the slope of its price changes
   if (!waiting_.empty() && (!latest.preempted.empty() || !blocked_stays_blocked())) return 0;
@@ -210,6 +225,7 @@ void Scheduler::extend(BatchPlan& latest, std::int64_t steps) {
   take_decode_blocks(steps);
   latest.decode = latest.decode.advanced(steps);
   latest.preempted.clear();
+  latest.swapped_out = 0;
   queue_->served(latest.lane, latest.decode.pace.after(steps) - latest.decode.pace.after(1));
   pool().advance(steps - 1);
   finish(latest);

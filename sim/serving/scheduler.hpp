@@ -68,6 +68,8 @@ class Scheduler {
   void received(SeqIndex index, const Prefilled& before);
   /// Frees the blocks and the slot of a sequence that SchedulerConfig::hands_over kept when it was complete.
   void release_held(SeqIndex index);
+  /// What BatchPlan::loads told of has come: it goes on with the next plan that has room (loads.cpp).
+  void loaded(SeqIndex index) { loaded_.push_back(index); }
   /// Tokens of its prompt that the cache did not hold when its blocks were reserved.
   Tokens tokens_to_receive(SeqIndex index) const;
   /// Sequences whose blocks are held for a transfer, from here or to here.
@@ -151,6 +153,19 @@ class Scheduler {
   void for_each_running(F&& f) const {
     for (SeqIndex i = first_; i != kNoSeq; i = sequence(i).after) f(sequence(i), stored_tokens(sequence(i)));
   }
+  // For policies that stop a running sequence for another one (pauses.cpp).
+
+  /// Those who run, in order of admission (Sequence::after), but for those whose KV is on its way.
+  SeqIndex first_running() const { return first_; }
+  const std::deque<SeqIndex>& queue() const { return waiting_; }
+  /// Leaves those who run for those who wait, and keeps its blocks.
+  void pause(SeqIndex index, BatchPlan& plan);
+  /// Runs again.
+  void resume(SeqIndex index);
+  /// One that is paused gives up its blocks: what they hold is swapped out, or computed again.
+  void evict(SeqIndex index, BatchPlan& plan);
+  /// Tokens of a running sequence in the KV cache.
+  Tokens stored_tokens(const Sequence& seq) const;
 
   /// Tokens that the admitted sequences may still add to the KV cache if each runs to its full output.
   Tokens tokens_to_come() const;
@@ -173,6 +188,12 @@ class Scheduler {
   void preempt(SeqIndex victim, BatchPlan& plan);
   bool reserve_first(BatchPlan& plan);
   Tokens plan_received(BatchPlan& plan, Tokens budget);
+  bool start_load(SeqIndex index, const KvCache::Hit& hit, KvLoad load, Tokens budget, BatchPlan& plan);
+  void join_loaded();
+  bool swap_out(Sequence& seq, Tokens stored, BatchPlan& plan);
+  bool swap_in_first(const KvCache::Hit& hit, BatchPlan& plan);
+  std::int64_t swap_blocks(Tokens tokens) const { return kv_.groups().held(tokens); }
+  bool loads_may_change() const;
   void commit(const Sequence& seq, int sign);
   std::int64_t enough_blocks(const Sequence& seq, Tokens hit, std::int64_t wanted) const;
   SeqIndex choose_victim() const;
@@ -195,8 +216,8 @@ class Scheduler {
   void wait(SeqIndex index, bool front);
   void bring_first();
   void put_back_first();
-  Tokens stored_tokens(const Sequence& seq) const;
   Tokens settled_clock(int lane, std::span<const BatchPlan* const> lost) const;
+  Tokens stop(SeqIndex victim, BatchPlan& plan);
 
   Tokens ahead_;  ///< KV slots for drafted tokens, beyond those a planned step fills by the decoder's pace
   static constexpr std::int64_t kPlenty = std::int64_t{1} << 60;
@@ -226,6 +247,8 @@ class Scheduler {
   std::vector<SeqIndex> partial_;    ///< running, prompt not yet computed, in order of admission
   std::deque<SeqIndex> received_;    ///< their KV has come; in that order
   std::int64_t in_transfer_ = 0;
+  std::int64_t swap_used_ = 0;    ///< of SchedulerConfig::swap_blocks
+  std::vector<SeqIndex> loaded_;  ///< what they waited for has come; in that order
   SeqIndex first_ = kNoSeq, last_ = kNoSeq;
   std::vector<SeqIndex> overrun_;  ///< have written what they were allotted, still in a decode set
   std::int64_t running_ = 0;       ///< the finishing included until they are completed

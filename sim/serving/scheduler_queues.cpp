@@ -120,9 +120,8 @@ SeqIndex Scheduler::choose_victim() const {
   return worst;
 }
 
-/// vLLM v1 has no swap: all blocks are freed, the generated tokens are kept and computed again with the
-/// prompt.
-void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
+/// Takes one out of those who run. Returns the tokens it stores.
+Tokens Scheduler::stop(SeqIndex victim, BatchPlan& plan) {
   Sequence& seq = sequence(victim);
   const Tokens stored = stored_tokens(seq);
   seq.decoded = seq.state == Sequence::State::decoding;
@@ -136,15 +135,24 @@ void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
   } else {
     partial_.erase(std::find(partial_.begin(), partial_.end(), victim));
   }
+  seq.entering = false;
   ++seq.generation;
   commit(seq, -1);
   ++seq.preemptions;
   give_back_ahead(seq, stored);
-  kv_.release(seq, stored, true);
-  seq.computed = 0;
   unlink(victim);
-  wait(victim, true);
   plan.preempted.push_back(victim);
+  return stored;
+}
+
+/// All blocks are freed. Where there is no room to swap them out (vLLM v1 has none), the generated tokens are
+/// kept and computed again with the prompt.
+void Scheduler::preempt(SeqIndex victim, BatchPlan& plan) {
+  Sequence& seq = sequence(victim);
+  const Tokens stored = stop(victim, plan);
+  kv_.release(seq, stored, !swap_out(seq, stored, plan));
+  seq.computed = 0;
+  wait(victim, true);
 }
 
 void Scheduler::give_way_overrun(BatchPlan& plan) {

@@ -47,17 +47,21 @@ struct Evacuated {
 /// One request inside a scheduler. Members of the decode set keep no running state here: their progress
 /// follows from the pool's step counter.
 struct Sequence {
-  enum class State : std::uint8_t { free, waiting, prefilling, decoding, draining };
+  enum class State : std::uint8_t { free, waiting, loading, prefilling, decoding, draining };
 
   Request request;
   Tokens target = 0;     ///< tokens to compute before its next token: prompt, plus generated if preempted
   Tokens computed = 0;   ///< tokens scheduled so far while waiting or prefilling
   Tokens generated = 0;  ///< tokens generated when it last left the decode set
   Tokens joined = 0;     ///< the pool's clock when it joined the decode set
+  Tokens kept = 0;       ///< tokens whose KV stays in its blocks while it waits, paused
+  Tokens swapped = 0;    ///< tokens whose KV lies in swap space
+  Tokens hit = 0;        ///< of `computed`, those that were there when a load began
   std::uint32_t generation = 0;  ///< tells stale heap entries of a reused slot
   State state = State::free;
   bool kv_to_come = false;   ///< another engine computed its prompt: waits for blocks, then for their content
   bool decoded = false;      ///< preempted last from a decode set, not while its prompt was computed
+  bool entering = false;     ///< admitted for a load, its first chunk is still to come
   bool holds_ahead = false;  ///< has KV blocks for drafted tokens beside its own
   std::int16_t lane = 0;     ///< of its decode set
   std::int64_t last_plan = 0;  ///< number of the plan that has its latest prompt chunk, or had it preempted

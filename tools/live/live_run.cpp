@@ -48,6 +48,10 @@ LiveEngine::LiveEngine(const Deployment& d) : sizes(decoder_sizes(d.model, d.low
                       "--replicas 1 --data-parallel-size 1");
   }
   const SchedulerConfig& s = d.cluster.replicas.front().scheduler;
+  if (s.swap_blocks > 0 || !d.cluster.replicas.front().kv.tiers.empty()) {
+    throw ConfigError("the live engine keeps KV blocks on its GPU alone",
+                      "--preemption-mode recompute, --kv-offloading-size 0");
+  }
   options.graph_sizes = d.pricer().plan().graph_sizes;
   options.seed = d.cluster.seed;
   limits.kv_blocks = d.kv.blocks, limits.block_size = d.settings.block_size;

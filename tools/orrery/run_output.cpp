@@ -60,6 +60,19 @@ std::string device_lines(const std::vector<DeviceReport>& reports) {
   return out;
 }
 
+std::string offloading_lines(const OffloadingReport& o) {
+  std::string out;
+  for (const OffloadingReport::Tier& t : o.tiers) {
+    out += fmt::format(" KV tier      {}: {:.1f} % of prompt tokens; {:.3g} GB read, {:.3g} GB written\n",
+                       t.name, 100 * t.hit_share, t.read_bytes / 1e9, t.written_bytes / 1e9);
+  }
+  if (o.swapped_out_bytes > 0) {
+    out += fmt::format(" KV swapped   {:.3g} GB out, {:.3g} GB back\n", o.swapped_out_bytes / 1e9,
+                       o.swapped_in_bytes / 1e9);
+  }
+  return out + fmt::format(" KV loads     {}, waited for {:.2f} ms each\n", o.loads, o.mean_load_ms);
+}
+
 std::string footer(const RunResult& r) {
   std::string out;
   const Summary& s = r.summary;
@@ -72,6 +85,7 @@ std::string footer(const RunResult& r) {
   if (r.fleet) out += fleet_lines(*r.fleet);
   if (r.migrations) out += migration_line(*r.migrations);
   out += device_lines(r.devices);
+  if (r.offloading) out += offloading_lines(*r.offloading);
   if (r.saturation_rps && s.request_throughput > 0 && !s.info.max_concurrency) {
     out += fmt::format(" headroom     saturates near {:.3g} req/s", *r.saturation_rps);
     if (s.arrival_rps > 0)

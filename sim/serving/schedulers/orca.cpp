@@ -21,7 +21,7 @@ class Orca final : public Preallocating {
   }
   void decide(BatchPlan& plan) override {
     plan_decodes(plan);
-    plan_admissions(plan, config_.max_num_batched_tokens);
+    plan_admissions(plan, plan_prefills(plan, config_.max_num_batched_tokens));
   }
 };
 

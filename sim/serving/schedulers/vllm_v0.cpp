@@ -23,7 +23,7 @@ class VllmV0 final : public Scheduler {
     return config;
   }
   void decide(BatchPlan& plan) override {
-    plan_admissions(plan, config_.max_num_batched_tokens);
+    plan_admissions(plan, plan_prefills(plan, config_.max_num_batched_tokens));
     if (plan.chunks.empty()) plan_decodes(plan);
   }
   bool may_admit(const Sequence& seq) const override {
