@@ -11,5 +11,6 @@ while(NOT rest STREQUAL "")
   string(APPEND literals "R\"orrery(${piece})orrery\",\n")
 endwhile()
 file(WRITE ${PROJECT_BINARY_DIR}/report_template.inc.new "${literals}")
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/generated/report)
 file(COPY_FILE ${PROJECT_BINARY_DIR}/report_template.inc.new
   ${PROJECT_BINARY_DIR}/generated/report/report_template.inc ONLY_IF_DIFFERENT)

@@ -23,7 +23,6 @@ class Cluster {
   virtual bool has_fabric() const = 0;
   /// What replicas share; requires ClusterConfig::fabric.
   virtual Fabric& fabric() = 0;
-  virtual bool has_fabric() const = 0;
 
   /// The replica that a request is to go to, as the router chooses among those that take any.
   virtual int choose(const Request& request, Ps now) = 0;

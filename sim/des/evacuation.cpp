@@ -32,6 +32,7 @@ void EngineCore::evacuate(std::vector<const BatchPlan*> lost, Ps now, std::vecto
       e.last_token = e.delivered == 1 ? e.before.first_token : lane.last_decode;
     }
     e.last_token = std::min(e.last_token, e.delivered == 0 ? kNever : now);
+    e.before.last_token = e.last_token;
     out.push_back(std::move(e));
   }
 }

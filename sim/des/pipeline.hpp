@@ -43,7 +43,6 @@ class PipelineReplica final : public Replica {
   void begin(Ps now);
   void launch(Ps now);
   void settle(Flight& flight);
-  void look_again(Ps now);
 
   const CoreId where_;
   const CoreContext context_;

@@ -49,7 +49,8 @@ class Simulation final : public RequestListener, public Cluster {
     result_.busy.resize(replicas_.size());
     if (cluster.fleet) start_fleet();
     if (cluster.migration) {
-      migration_ = std::make_unique<LiveMigration>(*cluster.migration, context_, static_cast<Cluster&>(*this));
+      migration_ =
+          std::make_unique<LiveMigration>(*cluster.migration, context_, static_cast<Cluster&>(*this));
     }
   }
 
@@ -99,6 +100,11 @@ class Simulation final : public RequestListener, public Cluster {
     if (handovers_) {
       throw ConfigError("replicas that prefill for others do not come and go: it is not modelled",
                         "--replicas, without failures, drains and autoscaling", ExitCode::usage);
+    }
+    const auto has_tiers = [](const ReplicaConfig& replica) { return !replica.kv.tiers.empty(); };
+    if (cluster_.migration || std::any_of(cluster_.replicas.begin(), cluster_.replicas.end(), has_tiers)) {
+      throw ConfigError("replicas come and go: live migration and KV tiers beside that are not modelled",
+                        "failures, drains and autoscaling without them", ExitCode::usage);
     }
     fleet_ = std::make_unique<Fleet>(*cluster_.fleet, cluster_.seed, context_, *this);
   }
@@ -292,7 +298,6 @@ class Simulation final : public RequestListener, public Cluster {
     ORRERY_CHECK(fabric_ != nullptr, "nothing moves between replicas without a fabric");
     return *fabric_;
   }
-  bool has_fabric() const override { return fabric_ != nullptr; }
   void at(Ps time, Callback callback) override { timers_.at(time, std::move(callback)); }
   bool quiet() const override {
     return events_.empty() && in_transit_.empty() && !has_next_ && (!fabric_ || fabric_->in_flight() == 0);

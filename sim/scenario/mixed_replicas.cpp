@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "ops/equal_sequences.hpp"
 #include "ops/shard.hpp"
+#include "scenario/fleet.hpp"
 #include "scenario/value_forms.hpp"
 
 namespace orrery {
@@ -75,6 +76,10 @@ Deployment deploy_mixed(const Scenario& s) {
   if (s.pools.prefill_replicas > 0 || s.pools.decode_replicas > 0) {
     throw ConfigError("mixed_replicas: replicas that prefill for others are of one device each",
                       "--prefill-gpu and --decode-gpu, without --mixed-replicas", ExitCode::usage);
+  }
+  if (has_fleet(s)) {
+    throw ConfigError("mixed_replicas: replicas of several devices do not come and go: it is not modelled",
+                      "failures, drains and autoscaling without --mixed-replicas", ExitCode::usage);
   }
   Deployment all;
   for (const MixedReplicas& kind : parse_mixed_replicas(s.pools.mixed_replicas)) {

@@ -41,7 +41,8 @@ void Scheduler::evacuate(std::span<const BatchPlan* const> lost,
     const bool decodes = seq.state == Sequence::State::decoding || seq.state == Sequence::State::draining;
     Evacuated e;
     e.request = seq.request;
-    e.before = {seq.queued, seq.scheduled, seq.first_token, seq.cached_tokens, seq.preemptions};
+    e.before = {seq.queued,     seq.scheduled,     seq.first_token,
+                seq.last_token, seq.cached_tokens, seq.preemptions};
     e.last_token = seq.last_token;
     e.delivered =
         decodes ? seq.target - prompt + 1 + settled_clock(seq.lane, lost) - seq.joined : seq.generated;

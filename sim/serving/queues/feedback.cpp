@@ -85,7 +85,7 @@ class SkipJoinFeedback final : public QueuePolicy {
 
 const Registration<QueuePolicies> mlfq{
     "mlfq", "feedback queues: the longer served, the later; long prompts join further down (FastServe)",
-    [](const QueueParams& c) -> std::unique_ptr<QueuePolicy> {
+    [](const QueueParams& c, const KvCache&) -> std::unique_ptr<QueuePolicy> {
       return std::make_unique<SkipJoinFeedback>(c);
     }};
 
