@@ -81,6 +81,10 @@ Deployment deploy_mixed(const Scenario& s) {
     throw ConfigError("mixed_replicas: replicas of several devices do not come and go: it is not modelled",
                       "failures, drains and autoscaling without --mixed-replicas", ExitCode::usage);
   }
+  if (s.migration.policy != "off") {
+    throw ConfigError("mixed_replicas: sequences do not migrate between replicas of several devices",
+                      "no --migration", ExitCode::usage);
+  }
   Deployment all;
   for (const MixedReplicas& kind : parse_mixed_replicas(s.pools.mixed_replicas)) {
     Deployment d = deploy(kind_scenario(s, kind));

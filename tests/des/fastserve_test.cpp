@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "base/rng.hpp"
+#include "serving/kv_cache.hpp"
 #include "support/fake_engine.hpp"
 
 using namespace orrery;
@@ -92,7 +93,8 @@ TEST_CASE("does a long prompt join further down than a short one that came later
   QueueParams params;
   params.policy = "mlfq";
   params.mlfq_quantum_s = 0.02, params.mlfq_prompt_token_s = 1e-4;
-  const auto queues = make_queue_policy(params);
+  const KvCache cache({100, 16, false});
+  const auto queues = make_queue_policy(params, cache);
   const Sequence early_long = sequence(0, 2000), late_short = sequence(1, 100), later_short = sequence(2, 50);
   CHECK(queues->before(late_short, early_long));   // 0.2 s fit the fifth queue's 0.32 s, 0.01 s the first's
   CHECK(queues->before(late_short, later_short));  // one queue: who came first

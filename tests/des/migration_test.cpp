@@ -53,7 +53,7 @@ class First final : public Router {
   int route(const Request&, std::span<const ReplicaView>, const PrefixProbe&) override { return 0; }
 };
 const Registration<Routers> first{
-    "first", "", [](std::uint64_t) -> std::unique_ptr<Router> { return std::make_unique<First>(); }};
+    "first", "", [](const RouterParams&) -> std::unique_ptr<Router> { return std::make_unique<First>(); }};
 
 struct Rig {
   std::shared_ptr<StepPricer> price;
