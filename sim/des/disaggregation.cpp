@@ -80,6 +80,8 @@ void Disaggregation::complete_at_once(const Handover& h, Ps now) {
   record.arrival = h.request.arrival, record.queued = h.prefilled.queued;
   record.scheduled = h.prefilled.scheduled;
   record.first_token = record.done = now + config.front_end.out;
+  context_.totals.prefix_query_tokens += h.request.prompt_tokens;
+  context_.totals.prefix_hit_tokens += h.prefilled.cached_tokens;
   ++context_.totals.completed;
   for (Observer* o : context_.observers) o->on_request_done(record);
   context_.listener.on_done(h.request, record);

@@ -278,8 +278,6 @@ void EngineCore::deliver(Ps now) {
 
 void EngineCore::hand_over(SeqIndex index, Ps now) {
   const Sequence& seq = scheduler_->sequence(index);
-  context_.totals.prefix_query_tokens += seq.request.prompt_tokens;
-  context_.totals.prefix_hit_tokens += seq.cached_tokens;
   context_.listener.on_prefilled(seq.request, {where_, index}, so_far(index, seq.first_token), now);
 }
 

@@ -90,6 +90,7 @@ void LockstepReplica::release(const SequenceHandle& sequence, Ps now) {
 }
 
 void LockstepReplica::loaded(const SequenceHandle& sequence, Ps now) {
+  if (stopped_) return;
   cores_[static_cast<std::size_t>(sequence.where.core)].loaded(sequence);
   look_again(now);
 }
@@ -132,6 +133,7 @@ void LockstepReplica::evacuate(Ps now, std::vector<Evacuated>& out) {
     core.evacuate(std::move(lost), now, out);
   }
   end_ = wake_ = kNever;
+  stopped_ = true;
 }
 
 void LockstepReplica::resume(const Evacuated& begun, bool kv_kept, Ps now) {

@@ -55,6 +55,7 @@ class LockstepReplica final : public Replica {
   std::size_t leader_ = 0;  ///< the rank that the others wait for
   StepRun run_;             ///< in flight while end_ != kNever
   Ps end_{kNever}, wake_{kNever}, busy_{0};
+  bool stopped_ = false;  ///< evacuated
 
   /// What the balancer knows of each rank: counts of a moment ago, and what it sent since.
   struct RankLoad {

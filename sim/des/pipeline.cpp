@@ -43,9 +43,11 @@ void PipelineReplica::evacuate(Ps now, std::vector<Evacuated>& out) {
   core_.evacuate(std::move(lost), now, out);
   flights_.clear();
   wake_ = kNever;
+  stopped_ = true;
 }
 
 void PipelineReplica::loaded(const SequenceHandle& sequence, Ps now) {
+  if (stopped_) return;
   core_.loaded(sequence);
   if (core_.may_plan()) wake_ = std::min(wake_, std::max(now, scheduler_free_));
 }

@@ -52,6 +52,7 @@ class PipelineReplica final : public Replica {
   std::vector<Ps> free_;        ///< by stage, since when
   Ps scheduler_free_{0};
   Ps wake_{kNever}, busy_{0};
+  bool stopped_ = false;  ///< evacuated
 };
 
 }  // namespace orrery

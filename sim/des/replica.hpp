@@ -73,7 +73,7 @@ class Replica {
   /// its prompt. With `kv_kept` it is not: the request waits for blocks, on_reserved(), and receive().
   virtual void resume(const Evacuated& begun, bool kv_kept, Ps now) = 0;
 
-  virtual std::int64_t waiting() const = 0;         ///< requests in its queues
+  virtual std::int64_t waiting() const = 0;  ///< requests in its queues
   /// Steps of the run in flight that ended before `now` are told and counted, so that what its engine cores
   /// hold is what they would hold if steps were simulated one by one. Decides nothing.
   virtual void catch_up(Ps /*now*/) {}

@@ -202,6 +202,7 @@ class Simulation final : public RequestListener, public Cluster {
     const auto i = static_cast<std::size_t>(index);
     result_.busy[i] += replicas_[i]->busy();
     replicas_[i]->count_tiers(result_.kv_tiers);
+    loads_.forget(index);
     replicas_[i] = make(index);
     views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
   }

@@ -81,7 +81,7 @@ struct ClusterConfig {
   std::optional<FabricConfig> fabric;  ///< where something moves between replicas
   /// Set, with `fabric`, where `replicas` are some that prefill, then some that decode.
   std::optional<HandoverConfig> handover;
-  std::optional<FleetConfig> fleet;  ///< where replicas come and go
+  std::optional<FleetConfig> fleet;          ///< where replicas come and go
   std::optional<MigrationConfig> migration;  ///< set, with `fabric`, where sequences may change replicas
   std::uint64_t seed = 0;
   bool stepwise = false;  ///< the slow twin: one step at a time; bit-equal results

@@ -31,8 +31,9 @@ void TierLoads::on_load(const SequenceHandle& sequence, const KvLoad& load, Ps n
   const ReplicaConfig& config = cluster_.config(sequence.where.replica);
   const bool flows = cluster_.has_fabric();
   auto left = std::make_shared<int>(1);
-  const auto part_done = [this, left, sequence, begun = now](Ps at) {
-    if (--*left == 0) finish(sequence, begun, at);
+  const int life = lives_[sequence.where.replica];
+  const auto part_done = [this, left, sequence, life, begun = now](Ps at) {
+    if (--*left == 0 && lives_[sequence.where.replica] == life) finish(sequence, begun, at);
   };
   Ps end = now;
   if (load.swapped > 0) {

@@ -18,6 +18,8 @@ class TierLoads {
 
   /// As RequestListener tells of it.
   void on_load(const SequenceHandle& sequence, const KvLoad& load, Ps now);
+  /// A replica is another one from now on: what its sequences waited for is nobody's.
+  void forget(int replica) { ++lives_[replica]; }
 
  private:
   using Link = std::tuple<int, int, std::size_t>;  ///< replica, core, tier
@@ -28,7 +30,8 @@ class TierLoads {
 
   Cluster& cluster_;
   SimulationResult& totals_;
-  std::map<Link, Ps> free_;  ///< since when
+  std::map<Link, Ps> free_;   ///< since when
+  std::map<int, int> lives_;  ///< by replica, how often it has been replaced
 };
 
 }  // namespace orrery

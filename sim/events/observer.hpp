@@ -155,7 +155,7 @@ class Observer {
   virtual void on_kv_transfer(const KvTransfer&) {}  ///< at its end
   virtual void on_replica(const ReplicaChange&) {}   ///< of each first at time 0
   virtual void on_retry(const Retry&) {}
-  virtual void on_migration(const Migration&) {}     ///< at its end
+  virtual void on_migration(const Migration&) {}  ///< at its end
   virtual void on_request_done(const RequestRecord&) {}
   /// The last event has been told. `end` is the time of the last completion (or of the cut-off).
   virtual void on_end(Ps /*end*/) {}

@@ -153,7 +153,8 @@ Comparison compare(const OrderedJson& base, const OrderedJson& now, const std::v
   for (const ChangeLimit& limit : limits) {
     const auto c = std::find_if(out.changes.begin(), out.changes.end(),
                                 [&](const Change& x) { return x.metric == limit.metric; });
-    if (beyond(limit, *c)) out.broken.push_back(fmt::format("{}: {:.4g} to {:.4g}", limit.text, c->base, c->now));
+    if (beyond(limit, *c))
+      out.broken.push_back(fmt::format("{}: {:.4g} to {:.4g}", limit.text, c->base, c->now));
   }
   return out;
 }

@@ -14,8 +14,8 @@
 #include "report/summary.hpp"
 #include "report/writers.hpp"
 #include "scenario/deployment.hpp"
-#include "scenario/mixed_replicas.hpp"
 #include "scenario/kv_offloading.hpp"
+#include "scenario/mixed_replicas.hpp"
 #include "scenario/pools.hpp"
 #include "scenario/scenario.hpp"
 

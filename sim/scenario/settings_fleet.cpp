@@ -8,11 +8,11 @@ void add_fleet_settings(std::vector<Setting>& out) {
   const auto add = [&](auto... rest) {
     out.push_back(bind_setting(std::string("fleet"), std::string("fleet"), rest...));
   };
-  /// What is written must be readable, whoever reads it later.
+  // What is written must be readable, whoever reads it later; nothing is the default.
   const auto check_last = [&](auto parse) {
     Setting& last = out.back();
     last.set = [inner = last.set, parse](Scenario& s, const std::string& text) {
-      parse(text);
+      if (!text.empty()) parse(text);
       inner(s, text);
     };
   };

@@ -39,7 +39,7 @@ struct BatchPlan {
   std::vector<SeqIndex> reserved;    ///< got the blocks that their KV, computed elsewhere, is to be sent to
   std::vector<ScheduledLoad> loads;  ///< begin with this decision
   std::vector<SeqIndex> finishing;   ///< their last token comes with this step; freed when it is complete
-  std::vector<SeqIndex> departing;   ///< their last token here does; their blocks are held when it is complete
+  std::vector<SeqIndex> departing;  ///< their last token here does; their blocks are held when it is complete
   std::int64_t prefill_tokens = 0;
   std::int64_t swapped_out = 0;  ///< blocks that preempted sequences leave to the host before it begins
   Tokens decode_tokens = 0;      ///< that the decode set gains, but for what finishing ones did not ask for

@@ -23,11 +23,13 @@ bool Scheduler::start_load(SeqIndex index, const KvCache::Hit& hit, KvLoad load,
     return false;
   }
   waiting_.pop_front();
+  brought_from_ = 0;
   queue_->admitted(seq);
   kv_.reserve(seq, hit, there);
   kv_.read(load);
   if (seq.preemptions == 0) seq.cached_tokens = there;
   seq.hit = hit.tokens, seq.computed = there;
+  parked_tokens_ += there;
   seq.state = Sequence::State::loading;
   commit(seq, 1);
   plan.loads.push_back({index, std::move(load)});
@@ -38,6 +40,7 @@ bool Scheduler::start_load(SeqIndex index, const KvCache::Hit& hit, KvLoad load,
 void Scheduler::join_loaded() {
   for (const SeqIndex index : loaded_) {
     Sequence& seq = sequence(index);
+    parked_tokens_ -= seq.computed;
     if (seq.swapped > 0) {
       swap_used_ -= swap_blocks(std::exchange(seq.swapped, 0));
     } else {
@@ -76,10 +79,12 @@ bool Scheduler::swap_in_first(const KvCache::Hit& hit, BatchPlan& plan) {
     return false;
   }
   waiting_.pop_front();
+  brought_from_ = 0;
   queue_->admitted(seq);
   kv_.admit(seq, hit, seq.swapped);
   kv_.drop(seq, hit.tokens, seq.swapped);
   seq.computed = seq.swapped;
+  parked_tokens_ += seq.computed;
   seq.state = Sequence::State::loading;
   commit(seq, 1);
   KvLoad load;

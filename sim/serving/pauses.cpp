@@ -12,6 +12,7 @@ void Scheduler::pause(SeqIndex index, BatchPlan& plan) {
                "pausing with drafts, or in several lanes, is not modelled");
   Sequence& seq = sequence(index);
   seq.computed = seq.kept = stop(index, plan);
+  parked_tokens_ += seq.kept;
   wait(index, true);
 }
 
@@ -19,7 +20,7 @@ void Scheduler::resume(SeqIndex index) {
   Sequence& seq = sequence(index);
   waiting_.erase(std::find(waiting_.begin(), waiting_.end(), index));
   queue_->admitted(seq);
-  seq.kept = 0;
+  parked_tokens_ -= std::exchange(seq.kept, 0);
   seq.state = Sequence::State::prefilling;
   seq.entering = true;
   commit(seq, 1);
@@ -30,6 +31,7 @@ void Scheduler::resume(SeqIndex index) {
 void Scheduler::evict(SeqIndex index, BatchPlan& plan) {
   Sequence& seq = sequence(index);
   const Tokens stored = std::exchange(seq.kept, 0);
+  parked_tokens_ -= stored;
   kv_.release(seq, stored, !swap_out(seq, stored, plan));
   seq.computed = 0;
 }

@@ -175,7 +175,8 @@ Offload random_offload(Rng& rng) {
 
 /// Half the scenarios are vLLM's; the others take turns.
 const char* random_scheduler(std::uint64_t seed) {
-  constexpr const char* kOthers[] = {"sglang", "trtllm", "static", "orca", "vllm-v0", "fastgen", "s3", "lightllm"};
+  constexpr const char* kOthers[] = {"sglang",  "trtllm",  "static", "orca",
+                                     "vllm-v0", "fastgen", "s3",     "lightllm"};
   return seed % 2 == 0 ? "vllm-v1" : kOthers[seed / 2 % std::size(kOthers)];
 }
 

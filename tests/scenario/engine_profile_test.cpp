@@ -64,10 +64,11 @@ TEST_CASE("is an unknown engine or version answered with the known ones?") {
 
 TEST_CASE("are the engines listed with versions in numeric order?") {
   const auto all = list_engines();
-  REQUIRE(all.size() == 7);
+  REQUIRE(all.size() == 10);
   const EngineListing& vllm = all.back();
   CHECK(vllm.name == "vllm");
-  CHECK(vllm.versions == std::vector<std::string>{"0.6.6", "0.14.0", "0.15.1", "0.19.0", "0.29.0"});
+  CHECK(vllm.versions ==
+        std::vector<std::string>{"0.2.0", "0.5.4", "0.6.6", "0.14.0", "0.15.1", "0.19.0", "0.29.0"});
   CHECK(vllm.default_version == "0.15.1");
 }
 

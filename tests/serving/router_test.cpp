@@ -45,7 +45,7 @@ Request with_prefix() {
 }  // namespace
 
 TEST_CASE("are these the routers that can be named?") {
-  CHECK(Registry<Routers>::names() == std::vector<std::string>{"cost_aware", "kv_utilisation",
+  CHECK(Registry<Routers>::names() == std::vector<std::string>{"cost_aware", "freest", "kv_utilisation",
                                                                "least_requests", "least_tokens",
                                                                "power_of_two", "prefix_aware", "random",
                                                                "round_robin", "session_sticky", "weighted"});
