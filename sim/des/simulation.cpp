@@ -11,9 +11,9 @@
 #include "des/fleet.hpp"
 #include "des/migration.hpp"
 #include "des/replica.hpp"
+#include "des/routing.hpp"
 #include "des/tier_loads.hpp"
 #include "des/timers.hpp"
-#include "serving/router.hpp"
 
 namespace orrery {
 namespace {
@@ -25,27 +25,13 @@ class Simulation final : public RequestListener, public Cluster {
       : cluster_(cluster),
         source_(source),
         observers_(observers),
-        context_{cluster.stepwise, watches_first_tokens(cluster), observers_, *this, result_},
-        views_(cluster.replicas.size()) {
+        context_{cluster.stepwise, watches_first_tokens(cluster), observers_, *this, result_} {
     if (cluster.replicas.empty()) throw ConfigError("a cluster needs at least one replica", "--replicas 1");
     if (cluster.fabric) fabric_ = std::make_unique<Fabric>(*cluster.fabric->topology, cluster.fabric->flows);
-    RouterParams params = cluster.router_params;
-    params.seed = cluster.seed;
-    if (cluster.handover) {
-      handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context_, *this);
-      decode_router_ = Registry<Routers>::find(cluster.handover->router).make(params);
-    }
-    router_ = Registry<Routers>::find(cluster.router).make(params);
-    reads_kv_ = router_->reads_kv() || (decode_router_ && decode_router_->reads_kv());
-    reads_freeness_ = router_->reads_freeness();
+    if (cluster.handover) handovers_ = std::make_unique<Disaggregation>(*cluster.handover, context_, *this);
     store_ = make_store(cluster);
-    for (std::size_t i = 0; i < cluster.replicas.size(); ++i) {
-      replicas_.push_back(make(static_cast<int>(i)));
-      if (cluster.replicas[i].role != Role::decode) entry_ = i + 1;
-      views_[i].replica = static_cast<int>(i);
-      views_[i].kv_blocks_free = views_[i].kv_blocks_total = replicas_[i]->kv_blocks_free();
-      views_[i].rate = cluster.replicas[i].rate;
-    }
+    for (std::size_t i = 0; i < cluster.replicas.size(); ++i) replicas_.push_back(make(static_cast<int>(i)));
+    routing_ = std::make_unique<Routing>(cluster, replicas_);
     result_.busy.resize(replicas_.size());
     if (cluster.fleet) start_fleet();
     if (cluster.migration) {
@@ -174,18 +160,8 @@ class Simulation final : public RequestListener, public Cluster {
   }
 
   int choose(const Request& request, Ps now) override {
-    const bool some = fleet_ && fleet_->up().size() < entry_;
-    if (!some && entry_ == 1) return 0;
-    const std::span<const ReplicaView> seen = look(now);
-    if (some) return choose_among(fleet_->up(), request, seen);
-    return router_->route(request, seen.first(entry_), Probe{*this, seen});
-  }
-
-  int choose_among(const std::vector<int>& some, const Request& request, std::span<const ReplicaView> seen) {
-    if (some.size() == 1) return some.front();
-    some_views_.clear();
-    for (const int r : some) some_views_.push_back(seen[static_cast<std::size_t>(r)]);
-    return some[static_cast<std::size_t>(router_->route(request, some_views_, Probe{*this, some_views_}))];
+    const bool all = !fleet_ || fleet_->up().size() == routing_->entry();
+    return all ? routing_->choose(request, now) : routing_->choose_among(fleet_->up(), request, now);
   }
 
   void dispatch(Request request, Ps now) override {
@@ -204,36 +180,12 @@ class Simulation final : public RequestListener, public Cluster {
     replicas_[i]->count_tiers(result_.kv_tiers);
     loads_.forget(index);
     replicas_[i] = make(index);
-    views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
+    routing_->renewed(index);
   }
 
-  /// What routers see: the replicas as they are, or as they were when they were last looked at.
-  std::span<const ReplicaView> look(Ps now) {
-    const bool stale = cluster_.router_snapshot_interval > Ps(0);
-    if (stale && now < look_again_) return snapshot_;
-    for (std::size_t i = 0; reads_kv_ && i < views_.size(); ++i) {
-      replicas_[i]->catch_up(now);
-      views_[i].kv_blocks_free = replicas_[i]->kv_blocks_free();
-    }
-    if (reads_freeness_) read_freeness(now);
-    if (!stale) return views_;
-    look_again_ = now + cluster_.router_snapshot_interval;
-    snapshot_ = views_;
-    return snapshot_;
-  }
-
-  void enter(int replica, const Request& request) override {
-    ReplicaView& view = views_[static_cast<std::size_t>(replica)];
-    ++view.outstanding_requests;
-    view.outstanding_tokens += Tokens{request.prompt_tokens} + request.output_tokens;
-    view.outstanding_prompt_tokens += request.prompt_tokens;
-  }
-
-  void read_freeness(Ps now) {
-    const double headroom = cluster_.migration ? cluster_.migration->params.urgent_tokens : 0;
-    for (std::size_t i = 0; i < entry_; ++i)
-      views_[i].freeness = orrery::freeness(*replicas_[i], headroom, now);
-  }
+  void enter(int replica, const Request& request) override { routing_->enter(replica, request); }
+  void leave(int replica, const Request& request) override { routing_->leave(replica, request); }
+  std::int64_t outstanding(int replica) const override { return routing_->outstanding(replica); }
 
   void step() {
     const Event event = events_.top();
@@ -278,20 +230,9 @@ class Simulation final : public RequestListener, public Cluster {
     return cluster_.replicas[static_cast<std::size_t>(index)];
   }
   int choose_decode(const Request& request, Ps now) override {
-    const int first = static_cast<int>(entry_);
-    const std::span<const ReplicaView> pool = look(now).subspan(entry_);
-    const int r = first + (pool.size() == 1 ? 0 : decode_router_->route(request, pool, Probe{*this, pool}));
+    const int r = routing_->choose_decode(request, now);
     enter(r, request);
     return r;
-  }
-  void leave(int replica, const Request& request) override {
-    ReplicaView& view = views_[static_cast<std::size_t>(replica)];
-    --view.outstanding_requests;
-    view.outstanding_tokens -= Tokens{request.prompt_tokens} + request.output_tokens;
-    view.outstanding_prompt_tokens -= request.prompt_tokens;
-  }
-  std::int64_t outstanding(int replica) const override {
-    return views_[static_cast<std::size_t>(replica)].outstanding_requests;
   }
   bool has_fabric() const override { return fabric_ != nullptr; }
   int replicas() const override { return static_cast<int>(replicas_.size()); }
@@ -312,17 +253,6 @@ class Simulation final : public RequestListener, public Cluster {
     const Ps next = replicas_[static_cast<std::size_t>(replica)]->next_event();
     if (next != kNever) events_.push({next, 0, replica});
   }
-
-  /// Caches of the replicas that a router chooses from.
-  struct Probe final : PrefixProbe {
-    const Simulation& simulation;
-    std::span<const ReplicaView> pool;
-    Probe(const Simulation& s, std::span<const ReplicaView> p) : simulation(s), pool(p) {}
-    Tokens cached_tokens(int index, const Request& request) const override {
-      const int replica = pool[static_cast<std::size_t>(index)].replica;
-      return simulation.replicas_[static_cast<std::size_t>(replica)]->cached_tokens(request);
-    }
-  };
 
   SimulationResult finish() {
     result_.unfinished = result_.requests - result_.completed - result_.failed;
@@ -349,12 +279,8 @@ class Simulation final : public RequestListener, public Cluster {
   std::span<Observer* const> observers_;
   SimulationResult result_;
   CoreContext context_;
-  std::vector<ReplicaView> views_, snapshot_, some_views_;
-  Ps look_again_{0};       ///< when the snapshot is out of date
-  bool reads_kv_ = false;  ///< a router wants to know the replicas' KV blocks
   std::vector<std::unique_ptr<Replica>> replicas_;
-  std::size_t entry_ = 0;  ///< replicas that requests enter by; the others only decode
-  std::unique_ptr<Router> router_, decode_router_;
+  std::unique_ptr<Routing> routing_;
   std::unique_ptr<Fabric> fabric_;
   Timers timers_;
   std::unique_ptr<Disaggregation> handovers_;
@@ -368,7 +294,6 @@ class Simulation final : public RequestListener, public Cluster {
   std::vector<std::int32_t> spare_;
   Request next_;
   bool has_next_ = false;
-  bool reads_freeness_ = false;
   const bool closed_loop_ = source_.closed_loop();
 };
 

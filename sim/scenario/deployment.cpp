@@ -241,7 +241,7 @@ WorkloadSpec workload_for(const Scenario& scenario, const Deployment& deployment
 }
 
 Deployment deploy(const Scenario& s) {
-  if (!s.pools.mixed_replicas.empty()) return deploy_mixed(s);
+  if (has_mixed_replicas(s)) return deploy_mixed(s);
   if (has_pools(s)) return deploy_pools(s);
   if (s.model.empty()) {
     throw ConfigError("no model is given", "-m llama-3.1-8b (orrery models list)", ExitCode::usage);

@@ -16,6 +16,11 @@ struct MixedReplicas {
   std::optional<double> usd_per_gpu_hour;  ///< unset = the scenario's, or the device's
 };
 
+/// Whether a scenario's replicas are of several devices, behind one router.
+inline bool has_mixed_replicas(const Scenario& scenario) {
+  return !scenario.pools.mixed_replicas.empty();
+}
+
 /// `h100-sxm=2@2.5,l40s/4=3`: device, GPUs that share its layers, replicas and dollars per GPU and hour.
 /// Errors: ConfigError.
 std::vector<MixedReplicas> parse_mixed_replicas(const std::string& text);

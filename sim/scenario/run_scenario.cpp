@@ -9,169 +9,17 @@
 #include <unistd.h>
 
 #include "report/confidence.hpp"
-#include "report/details.hpp"
-#include "report/metrics.hpp"
 #include "report/report_page.hpp"
 #include "scenario/headroom.hpp"
-#include "scenario/parallelism.hpp"
+#include "scenario/recorders.hpp"
 #include "scenario/resimulate.hpp"
 #include "scenario/run_details.hpp"
+#include "scenario/run_info.hpp"
 #include "workload/request_list.hpp"
 
 namespace orrery {
 
 namespace {
-
-bool is_builtin(const std::string& trace) {
-  return trace.rfind("builtin:", 0) == 0;
-}
-
-std::string workload_name(const WorkloadSpec& w) {
-  if (w.list) return "recorded requests";
-  if (w.trace.empty()) {
-    if (w.prefix.groups > 0) return "shared prefixes";
-    if (w.sessions.turns > 0) return "sessions";
-    if (!w.input.distribution.empty()) return "a synthetic workload";
-    return fmt::format("{} in / {} out", w.random_input_len, w.random_output_len);
-  }
-  return is_builtin(w.trace) ? w.trace.substr(8) : std::filesystem::path(w.trace).filename().string();
-}
-
-bool mixed(const Scenario& s) {
-  return !s.pools.mixed_replicas.empty();
-}
-
-/// "h100+l40s", "tp1 + tp4"; GPUs and their mean price.
-void describe_mixed(const Deployment& d, RunInfo& info) {
-  double usd = 0;
-  bool priced = true;
-  info.gpu.clear(), info.parallelism.clear();
-  const StepPricer* last = nullptr;
-  for (const ReplicaConfig& replica : d.cluster.replicas) {
-    const Shard& shard = replica.pricer->shard();
-    info.gpus += shard.gpus();
-    usd += replica.usd_per_hour.value_or(0), priced &= replica.usd_per_hour.has_value();
-    if (replica.pricer.get() == last) continue;
-    last = replica.pricer.get();
-    const std::string& gpu = last->device().name;
-    info.gpu += (info.gpu.empty() ? "" : "+") + gpu.substr(0, gpu.find('-'));
-    info.parallelism += (info.parallelism.empty() ? "" : " + ") + name(shard);
-  }
-  info.usd_per_gpu_hour = priced ? std::optional(usd / info.gpus) : std::nullopt;
-}
-
-RunInfo describe(const Scenario& s, const Deployment& d) {
-  RunInfo info;
-  info.backend = d.engine.engine;
-  info.engine = d.engine.id();
-  info.model_id = s.model;
-  info.gpu = d.device.name;
-  info.workload = workload_name(s.workload);
-  info.gpus_per_replica = d.lowering.shard.gpus();
-  info.replicas = d.replicas();
-  info.parallelism = name(d.lowering.shard);
-  if (d.cluster.fleet && !d.cluster.fleet->remeshings.empty()) info.replicas = d.cluster.fleet->initial;
-  if (d.cluster.handover) {
-    for (const ReplicaConfig& replica : d.cluster.replicas) info.gpus += replica.gpus;
-    info.parallelism += " prefill, " + name(d.cluster.replicas.back().pricer->shard()) + " decode";
-  }
-  if (s.workload.num_prompts > 0) info.num_prompts = s.workload.num_prompts;
-  const bool own_times = !s.workload.trace.empty() || (s.workload.list && s.workload.list->timed);
-  if (!own_times) {
-    info.request_rate = s.workload.request_rate;
-    info.burstiness = s.workload.burstiness;
-  }
-  if (s.workload.max_concurrency > 0) info.max_concurrency = s.workload.max_concurrency;
-  info.max_num_seqs = d.settings.max_num_seqs;
-  info.kv_capacity_tokens = d.kv.tokens() * d.cluster.replicas.front().engine_cores;
-  if (!d.kv.keeps_everything()) {
-    info.max_model_len = d.max_model_len;
-    info.kv_max_concurrency = d.kv.concurrency(d.max_model_len);
-  }
-  info.usd_per_gpu_hour = s.gpu_hour_usd ? s.gpu_hour_usd : d.device.usd_per_hour;
-  if (mixed(s)) describe_mixed(d, info);
-  return info;
-}
-
-MetricsOptions metrics_options(const Scenario& s, const RunOptions& o, const Deployment& d) {
-  MetricsOptions m;
-  m.percentiles = o.percentiles;
-  m.method = o.percentile_method;
-  m.slo = parse_slo(s.slo);
-  m.warmup = to_ps(Seconds(s.warmup_s));
-  m.replicas = d.replicas();
-  m.engine_cores = d.cluster.replicas.front().engine_cores;
-  m.kv_block_size = d.kv.growing_block();
-  return m;
-}
-
-/// The observers of one run, in the order they are told.
-class Recorders {
- public:
-  Recorders(const Scenario& s, const RunOptions& o, const Deployment& d, std::int64_t total)
-      : metrics_(metrics_options(s, o, d)), replicas_(d.replicas()) {
-    all_.push_back(&metrics_);
-    if (mixed(s)) all_.push_back(&replicas_);
-    if (d.cluster.handover) all_.push_back(&transfers_);
-    if (d.cluster.fleet) all_.push_back(&fleet_);
-    if (d.cluster.migration) all_.push_back(&migrations_);
-    if (!o.out.empty()) open_files(o, d, parse_slo(s.slo));
-    if (!o.out.empty() && o.report) {
-      DetailsOptions options;
-      options.warmup = to_ps(Seconds(s.warmup_s));
-      details_ = add(std::make_unique<Details>(options));
-    }
-    if (o.progress) add(std::make_unique<Progress>(total));
-    all_.insert(all_.end(), o.observers.begin(), o.observers.end());
-  }
-
-  std::span<Observer* const> all() const { return all_; }
-  const Metrics& metrics() const { return metrics_; }
-  const Transfers& transfers() const { return transfers_; }
-  const FleetLog& fleet() const { return fleet_; }
-  const Migrations& migrations() const { return migrations_; }
-  const ReplicaCounts& replicas() const { return replicas_; }
-  const Details* details() const { return details_; }  ///< null without a report
-  std::string note() const { return timeline_ ? timeline_->note() : std::string(); }
-
- private:
-  template <class T>
-  T* add(std::unique_ptr<T> observer) {
-    T* raw = observer.get();
-    all_.push_back(raw);
-    owned_.push_back(std::move(observer));
-    return raw;
-  }
-
-  void open_files(const RunOptions& o, const Deployment& d, const Slo& slo) {
-    const std::string folder = o.out + "/";
-    if (o.requests_csv) add(std::make_unique<RequestsCsv>(folder + "requests.csv", slo));
-    if (o.timeseries_csv) {
-      TimeseriesOptions t;
-      t.kv_block_size = d.kv.growing_block();
-      t.engine_cores = d.cluster.replicas.front().engine_cores;
-      t.fleet = d.cluster.fleet.has_value();
-      add(std::make_unique<TimeseriesCsv>(folder + "timeseries.csv", t));
-    }
-    if (o.timeline == TimelineDetail::off) return;
-    TimelineOptions t;
-    t.detail = o.timeline;
-    t.start = o.window_start;
-    t.end = o.window_end;
-    for (int i = 0; i < d.replicas(); ++i) t.replica_names.push_back(replica_name(d, i));
-    timeline_ = add(std::make_unique<Timeline>(folder + "timeline.pftrace", t));
-  }
-
-  Metrics metrics_;
-  Transfers transfers_;
-  FleetLog fleet_;
-  Migrations migrations_;
-  ReplicaCounts replicas_;
-  Timeline* timeline_ = nullptr;
-  Details* details_ = nullptr;
-  std::vector<std::unique_ptr<Observer>> owned_;
-  std::vector<Observer*> all_;
-};
 
 /// Replicas that come and go are idle, and cost, while they are there.
 void bill(const FleetSummary& fleet, const Deployment& d, Summary& s) {
@@ -263,7 +111,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   const bool live = static_cast<bool>(options.engine);
   r.simulation =
       live ? options.engine(cluster, *source, recorders.all()) : simulate(cluster, *source, recorders.all());
-  r.summary = recorders.metrics().summary(describe(scenario, d));
+  r.summary = recorders.metrics().summary(run_info(scenario, d));
   r.summary.interrupted = r.simulation.interrupted;
   r.summary.evicted_blocks = r.simulation.evicted_blocks;
   r.summary.warnings.insert(r.summary.warnings.begin(), d.warnings.begin(), d.warnings.end());
@@ -273,7 +121,7 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
     const TimeShares shares = difference(account(d), before);
     r.draft_share = draft_share(shares);
     add_confidence(r.summary, shares, *d.cost, d.engine.log_sigma);
-    const bool alike = !cluster.handover && !cluster.fleet && !mixed(scenario);
+    const bool alike = !cluster.handover && !cluster.fleet && !has_mixed_replicas(scenario);
     if (options.resimulations > 0 && !r.simulation.interrupted && alike) {
       resimulate_intervals(r, d, scenario, shares, options.resimulations);
     }
@@ -285,7 +133,8 @@ RunResult run_deployed(const Deployment& d, const Scenario& scenario, const RunO
   }
   if (cluster.handover) r.pools = pools_report(d, r.simulation, recorders.transfers().summary());
   if (cluster.migration) r.migrations = recorders.migrations().summary();
-  if (mixed(scenario)) r.devices = device_reports(d, r.simulation, recorders.replicas().totals());
+  if (has_mixed_replicas(scenario))
+    r.devices = device_reports(d, r.simulation, recorders.replicas().totals());
   r.offloading = offloading_report(d, r.simulation);
   r.notes = source->notes();
   r.speculation = d.speculation;
