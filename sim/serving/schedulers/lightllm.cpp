@@ -2,6 +2,7 @@
 #include <utility>
 #include <vector>
 
+#include "serving/prompts_first.hpp"
 #include "serving/reservation.hpp"
 
 namespace orrery {
@@ -11,23 +12,10 @@ namespace {
 /// tokens that those running would come to hold together if nobody joined (its request queue's
 /// need_max_token_num). The one with the k-th most tokens to come ends when each of the k has gained as many:
 /// what they store now and k times that must fit. With blocks of one token nobody is ever preempted. A batch
-/// of prompts has max_num_batched_tokens (its batch_max_tokens), but no less than max_model_len.
-class LightLlm final : public Scheduler {
- public:
-  LightLlm(SchedulerConfig config, const KvConfig& kv, std::vector<KeyCap> caps)
-      : Scheduler(whole_prompts(std::move(config)), kv, std::move(caps)) {}
+/// of prompts has max_num_batched_tokens (its batch_max_tokens).
+class LightLlm final : public PromptsFirst {
+  using PromptsFirst::PromptsFirst;
 
- private:
-  static SchedulerConfig whole_prompts(SchedulerConfig config) {
-    config.enable_chunked_prefill = false;
-    config.long_prefill_token_threshold = 0;
-    config.max_num_batched_tokens = std::max(config.max_num_batched_tokens, config.max_model_len);
-    return config;
-  }
-  void decide(BatchPlan& plan) override {
-    plan_admissions(plan, config_.max_num_batched_tokens);
-    if (plan.chunks.empty()) plan_decodes(plan);
-  }
   bool may_admit(const Sequence& seq) const override {
     return running() == 0 || peak_with(seq) <= kv_.total_blocks() * kv_.block_size();
   }
