@@ -121,7 +121,7 @@ std::string why_infeasible(const PlanAnswer& answer) {
         "{}: a request alone takes {:.3g} ms to its first token and {:.3g} ms for each further one",
         describe(p.candidate), p.estimate.ttft_ms, p.estimate.tpot_ms);
   };
-  if (alone) return "no load is served within the limits; " + lone(*alone);
+  if (alone) return "no load is served within the limits (" + alone->limit + "); " + lone(*alone);
   const Plan* nearest = nullptr;
   for (const Plan& p : answer.refused) {
     if (p.estimate.tpot_ms > 0 &&

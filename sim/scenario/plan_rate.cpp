@@ -47,6 +47,11 @@ bool keeps(const Summary& s) {
 
 /// Which promise is broken first, and by what.
 std::string first_limit(const Summary& s) {
+  if (!s.failures.empty()) {
+    const auto most = std::max_element(s.failures.begin(), s.failures.end(),
+                                       [](const auto& a, const auto& b) { return a.second < b.second; });
+    return fmt::format("{} of {} requests fail: {}", s.failed, s.failed + s.completed, most->first);
+  }
   std::string broken = "throughput";
   Metric metric = Metric::ttft;
   for (const SloResult& r : s.slo) {

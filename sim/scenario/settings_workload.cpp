@@ -246,6 +246,8 @@ void add_workload_settings(std::vector<Setting>& out) {
   const auto add = [&](auto... rest) {
     out.push_back(bind_setting(std::string("workload"), std::string("clients"), rest...));
   };
+  add("isolate_clients", "", "clients share no cached prefix (vLLM: a cache_salt for each)",
+      ORRERY_MEMBER(workload.isolate_clients));
   add("max_concurrency", "N", "users: at most this many requests in the system; 0 = open loop",
       ORRERY_MEMBER(workload.max_concurrency));
   add("client_delay", "TIME", "from an answer's end to the client's next request (default 1ms)",

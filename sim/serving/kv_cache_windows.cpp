@@ -3,20 +3,10 @@
 #include <optional>
 
 #include "base/error.hpp"
+#include "base/mix.hpp"
 #include "serving/kv_cache.hpp"
 
 namespace orrery {
-namespace {
-
-/// The finaliser of splitmix64 (Steele, Lea and Flood, 2014): ids are spread over 64 bits.
-std::uint64_t mix(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15ULL;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
 
 void KvCache::find_windows() {
   for (const KvBlockGroup& group : groups_.all()) {

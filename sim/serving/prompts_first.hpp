@@ -23,7 +23,8 @@ class PromptsFirst : public Scheduler {
     return config;
   }
   void decide(BatchPlan& plan) override {
-    plan_admissions(plan, config_.max_num_batched_tokens);
+    // Prompts begun are those whose KV has been loaded.
+    plan_admissions(plan, plan_prefills(plan, config_.max_num_batched_tokens));
     if (plan.chunks.empty()) plan_decodes(plan);
   }
 };

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/error.hpp"
+#include "base/mix.hpp"
 #include "workload/request_list.hpp"
 #include "workload/synthetic_source.hpp"
 #include "workload/trace_source.hpp"
@@ -74,6 +75,28 @@ class WithImages final : public RequestSource {
   std::int64_t tokens_;
 };
 
+/// Makes the prefixes of each client its own.
+class IsolatedClients final : public RequestSource {
+ public:
+  explicit IsolatedClients(RequestSourcePtr all) : all_(std::move(all)) {}
+  bool next(Request& out) override {
+    if (!all_->next(out)) return false;
+    if (!out.prefix) return true;
+    auto own = std::make_shared<PrefixKeys>(*out.prefix);
+    const std::uint64_t salt = mix(static_cast<std::uint64_t>(std::int64_t{out.client}));
+    for (std::uint64_t& id : own->ids) id = mix(id ^ salt);
+    out.prefix = std::move(own);
+    return true;
+  }
+  void completed(const Request& request, Ps now) override { all_->completed(request, now); }
+  bool closed_loop() const override { return all_->closed_loop(); }
+  std::int64_t total() const override { return all_->total(); }
+  std::vector<std::string> notes() const override { return all_->notes(); }
+
+ private:
+  RequestSourcePtr all_;
+};
+
 }  // namespace
 
 OnBadRow parse_on_bad_row(const std::string& text) {
@@ -106,6 +129,7 @@ RequestSourcePtr make_source(const WorkloadSpec& asked, std::uint64_t seed) {
   if (spec.images_per_request > 0) {
     source = std::make_unique<WithImages>(std::move(source), spec.images_per_request, spec.image_tokens);
   }
+  if (spec.isolate_clients) source = std::make_unique<IsolatedClients>(std::move(source));
   if (spec.max_concurrency > 0) source = limit_concurrency(std::move(source), spec, seed);
   return source;
 }

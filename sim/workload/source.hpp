@@ -139,6 +139,8 @@ struct WorkloadSpec {
   SessionSpec sessions;
 
   // Images in front of every prompt, for models with an encoder; without them a trace's own are kept.
+  /// Clients share no cached prefix (vLLM: a cache_salt for each); those without a number are one.
+  bool isolate_clients = false;
   std::int32_t images_per_request = 0;
   std::int32_t image_width = 1024, image_height = 1024;  ///< pixels, of every image of a run
   std::int32_t image_tokens = 0;  ///< that one becomes; they come on top of the text. Known by the model.

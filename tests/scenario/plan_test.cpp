@@ -79,6 +79,14 @@ TEST_CASE("does a plan leave out what does not fit, and say what it takes?") {
   q.target_rps = 1000, q.max_gpus = 8;
   const PlanAnswer crowded = make_plan(q);
   CHECK_THAT(crowded.infeasible, Catch::Contains("8 GPUs do not carry 1000 req/s"));
+  // Nobody is served whose request no replica takes.
+  q = question();
+  q.base.push_back({"max_model_len", "1100", "test", "", 0});
+  q.base.push_back({"random_input_len", "1090", "test", "", 0});
+  q.base.push_back({"random_range_ratio", "0.5", "test", "", 0});
+  q.base.push_back({"random_range_meaning", "around", "test", "", 0});
+  q.disaggregated = false;
+  CHECK_THAT(make_plan(q).infeasible, Catch::Contains("requests fail"));
   const PlanAnswer hasty = make_plan(question("ttft<=1ms@p99"));
   CHECK_THAT(hasty.infeasible, Catch::Contains("TTFT of a lone request is over the limit: the best is"));
 }

@@ -33,7 +33,7 @@ class S3 final : public Scheduler {
   void decide(BatchPlan& plan) override {
     give_way_overrun(plan);
     plan_decodes(plan);
-    plan_admissions(plan, config_.max_num_batched_tokens);
+    plan_admissions(plan, plan_prefills(plan, config_.max_num_batched_tokens));
   }
   bool may_admit(const Sequence& seq) const override {
     return committed_blocks() + commitment(seq) <= kv_.total_blocks();
