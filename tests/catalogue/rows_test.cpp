@@ -12,7 +12,8 @@ using namespace orrery;
 namespace {
 /// The rows this catalogue promises: groups by their last number, and some of others.
 std::set<std::string> promised_rows() {
-  std::set<std::string> rows{"ENG-12", "ENG-23", "ENG-24", "ENG-25", "ENG-26", "DIF-03", "DIF-04", "HW-11", "HW-12"};
+  std::set<std::string> rows{"ENG-12", "ENG-23", "ENG-24", "ENG-25", "ENG-26",
+                             "DIF-03", "DIF-04", "HW-11",  "HW-12"};
   const std::pair<const char*, int> groups[] = {{"BAS", 6},  {"LIN", 35}, {"SPA", 40},
                                                 {"EFA", 14}, {"MOE", 18}, {"HYB", 6},
                                                 {"MM", 4},   {"CMP", 22}, {"SRV", 20}};
