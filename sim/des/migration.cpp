@@ -42,6 +42,7 @@ LiveMigration::LiveMigration(const MigrationConfig& config, const CoreContext& c
 void LiveMigration::look(Ps now) {
   if (cluster_.quiet()) return;
   std::vector<double> all;
+  all.reserve(static_cast<std::size_t>(cluster_.replicas()));
   for (int i = 0; i < cluster_.replicas(); ++i)
     all.push_back(freeness(cluster_.replica(i), config_.params.urgent_tokens, now));
   for (const auto& [source, target] : policy_->pairs(all)) {

@@ -24,10 +24,10 @@ class Values final : public Observer {
     if (r.failure) return;
     const std::int64_t gaps = r.output_tokens - 1;
     const auto ms = [](Ps t) { return static_cast<double>(t.value) / 1e9; };
-    if (metric_ == Metric::ttft) all.push_back({ms(r.first_token - r.arrival), r.id});
-    if (metric_ == Metric::e2el) all.push_back({ms(r.done - r.arrival), r.id});
+    if (metric_ == Metric::ttft) all.emplace_back(ms(r.first_token - r.arrival), r.id);
+    if (metric_ == Metric::e2el) all.emplace_back(ms(r.done - r.arrival), r.id);
     if ((metric_ == Metric::tpot || metric_ == Metric::itl) && gaps > 0)
-      all.push_back({ms(r.done - r.first_token) / static_cast<double>(gaps), r.id});
+      all.emplace_back(ms(r.done - r.first_token) / static_cast<double>(gaps), r.id);
   }
   std::vector<std::pair<double, RequestId>> all;
 
@@ -85,7 +85,7 @@ std::vector<WhatIf> candidates(const Scenario& s, const Deployment& d) {
       change("max_num_batched_tokens", now.max_num_batched_tokens, 4 * now.max_num_batched_tokens),
       change("max_num_batched_tokens", now.max_num_batched_tokens,
              std::max<std::int64_t>(now.max_num_seqs, now.max_num_batched_tokens / 4)),
-      change("tensor_parallel_size", s.tensor_parallel_size, 2 * s.tensor_parallel_size),
+      change("tensor_parallel_size", s.tensor_parallel_size, 2 * std::int64_t{s.tensor_parallel_size}),
   };
   if (s.pools.prefill_replicas > 0) {
     out.push_back(change("prefill_replicas", s.pools.prefill_replicas, s.pools.prefill_replicas + 1));

@@ -34,7 +34,7 @@ std::pair<std::string, std::string> halves(const std::string& text, char separat
 }
 
 int parse_index(const std::string& text) {
-  return static_cast<int>(parse_integer(text, 0, kMostReplicas * 64));
+  return static_cast<int>(parse_integer(text, 0, std::int64_t{kMostReplicas} * 64));
 }
 
 Ps ps_of(double seconds) {

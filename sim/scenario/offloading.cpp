@@ -15,8 +15,8 @@ namespace orrery {
 
 namespace {
 
-[[noreturn]] void refuse(std::string what, std::string hint) {
-  throw ConfigError(std::move(what), std::move(hint), ExitCode::usage);
+[[noreturn]] void refuse(const std::string& what, std::string hint) {
+  throw ConfigError(what, std::move(hint), ExitCode::usage);
 }
 
 void check_shares(const TierShares& shares, const std::string& of) {

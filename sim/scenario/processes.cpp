@@ -78,6 +78,7 @@ void run_in_processes(std::size_t count, int workers, const std::function<std::s
       running.push_back(start(next++, job));
     if (running.empty()) return;
     std::vector<pollfd> ends;
+    ends.reserve(running.size());
     for (const Worker& worker : running) ends.push_back({worker.pipe, POLLIN, 0});
     if (::poll(ends.data(), ends.size(), -1) < 0) continue;  // a signal: stop() is asked again
     for (std::size_t i = ends.size(); i-- > 0;) {

@@ -18,7 +18,7 @@ namespace {
 
 /// A file of a run directory. Errors: ConfigError for a folder that is none.
 std::string file_of(const std::string& folder, const char* name) {
-  const std::string path = folder + "/" + name;
+  std::string path = folder + "/" + name;
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) {
     throw ConfigError(
